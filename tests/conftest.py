@@ -1,0 +1,17 @@
+"""What holds for every test: the CPU, strict ranks, and property tests that come out the same in CI."""
+
+import os
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")  # before jax is imported; a GPU's float sums differ
+
+import jax
+from hypothesis import HealthCheck, settings
+
+jax.config.update("jax_numpy_rank_promotion", "raise")  # catches [N, C] meeting [N]
+
+# The first example of a property compiles, so times say nothing about the code.
+settings.register_profile(
+    "local", max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("ci", settings.get_profile("local"), derandomize=True, print_blob=True)
+settings.load_profile("ci" if os.environ.get("CI") else "local")
