@@ -1,4 +1,4 @@
-"""What holds for every test: the CPU, strict ranks, and property tests that come out the same in CI."""
+"""What holds for every test: CPU, strict ranks, property tests that repeat themselves in CI."""
 
 import os
 
