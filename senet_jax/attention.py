@@ -1,0 +1,51 @@
+"""The attention weights of a whole model."""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax
+from flax import traverse_util
+
+
+def attention_weights(
+    model: nn.Module, variables: Mapping[str, Any], images: jax.Array
+) -> dict[str, jax.Array]:
+    """The gates of every attention block, as the model computes them at inference.
+
+    Blocks hand their gates out only when asked, so a model that isn't looked at pays nothing.
+
+    Args:
+      model: a model of the zoo, or any Linen module with `SEBlock`s that takes `(images,
+        train=False)`.
+      variables: its variables, as `model.init` made them or `load` read them.
+      images: `[N, H, W, C]`, prepared as for `model.apply`.
+
+    Returns:
+      Gates `[N, C]`, float32, by the block's path (`"stage1/block1/se"`) in the order of the
+      network. Empty for a plain network. Compiled once per model and image shape, and usable inside
+      `jit`.
+    """
+    sown = _sown(model, {k: variables[k] for k in variables if k != "intermediates"}, images)
+    gates = traverse_util.flatten_dict(sown, sep="/")
+    return {
+        path.removesuffix("/gates"): values[0]
+        for path, values in sorted(gates.items(), key=_order)
+        if path.endswith("/gates")
+    }
+
+
+@partial(jax.jit, static_argnums=0)
+def _sown(model, variables, images):
+    return model.apply(variables, images, train=False, mutable=["intermediates"])[1].get(
+        "intermediates", {}
+    )
+
+
+def _order(item):
+    """stage1/block2 before stage1/block10."""
+    return [
+        (part.rstrip("0123456789"), int("0" + part[len(part.rstrip("0123456789")) :]))
+        for part in item[0].split("/")
+    ]

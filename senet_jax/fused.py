@@ -1,0 +1,209 @@
+"""A residual block's tail in one read and one write: batch norm as an affine map that is not
+computed yet.
+
+Normalisation is an affine map per channel, a gate a factor per image and channel: both are `a*x +
+b` with `a, b` of shape `[N, C]`. So batch norm returns an `AffineMap` and nothing has been written;
+`squeeze` and `scale` work on the small arrays, and `finish` reads the big array once, adds the
+shortcut, applies the activation and writes the result once:
+
+    u = AffineMap(x, a, b, mean)               # what BatchNorm returns
+    u = scale(u, gates(squeeze(u)))            # SE: no pass over memory, forward or backward
+    y = finish(u, shortcut)                    # relu(a*x + b + shortcut), the one pass
+
+An `AffineMap` never leaves a block. The same verbs take ordinary arrays, so blocks are written
+once. Shapes are `[N, *spatial, C]` with any number of spatial axes; statistics and maps are float32
+(float64 for float64 features).
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from senet_jax import functional
+
+__all__ = ["AffineMap", "Features", "finish", "moments", "scale", "squeeze"]
+
+
+@struct.dataclass
+class AffineMap:
+    """The features `a*x + b`, not computed yet.
+
+    Attributes:
+      x: `[N, *spatial, C]`, a convolution's output, untouched.
+      a: `[N or 1, C]`, float32.
+      b: `[N or 1, C]`, float32.
+      mean: `[N, C]`, float32: the spatial mean of `a*x + b` where it is already known.
+    """
+
+    x: jax.Array
+    a: jax.Array
+    b: jax.Array
+    mean: jax.Array | None = None
+
+
+Features = jax.Array | AffineMap
+Activation = Callable[[jax.Array], jax.Array]
+
+
+def spatial_moments(x: jax.Array, about: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Spatial means of `x - about` and `(x - about)**2`: `[N, *spatial, C]`, `[C]` -> two `[N, C]`,
+    float32.
+
+    Means of squares about zero lose all digits where the mean is large; about a running mean they
+    keep them.
+    """
+    axes = _spatial_axes(x)
+    centred = _centred(x, about)
+    return jnp.mean(centred, axis=axes), jnp.mean(jnp.square(centred), axis=axes)
+
+
+@jax.custom_vjp
+def moments(x: jax.Array, about: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """`spatial_moments` in one read of `x`, forward and backward; `about` is a constant for the
+    gradient.
+    """
+    return spatial_moments(x, about)
+
+
+def _moments_fwd(x, about):
+    return spatial_moments(x, about), (x, about)
+
+
+def _moments_bwd(residuals, cotangents):
+    x, about = residuals
+    first, second = (_spread(g / _positions(x), x) for g in cotangents)
+    dx = first + 2 * _centred(x, about) * second
+    return dx.astype(x.dtype), jnp.zeros_like(about)
+
+
+moments.defvjp(_moments_fwd, _moments_bwd)
+
+
+def squeeze(u: Features) -> jax.Array:
+    """Spatial mean `[N, C]`, float32: free on an `AffineMap` that knows it, one read otherwise."""
+    if not isinstance(u, AffineMap):
+        return functional.squeeze(u, spatial_rank=u.ndim - 2)
+    if u.mean is not None:
+        return u.mean
+    return u.a * squeeze(u.x) + u.b
+
+
+def scale(u: Features, s: jax.Array) -> Features:
+    """Features times gates `[N, C]` (or factors per image `[N, 1]`); an `AffineMap` stays
+    deferred.
+    """
+    if not isinstance(u, AffineMap):
+        return functional.scale(u, s, spatial_rank=u.ndim - 2)
+    mean = None if u.mean is None else s * u.mean
+    return AffineMap(u.x, s * u.a, s * u.b, mean)
+
+
+def finish(
+    u: Features, shortcut: Features | None = None, act: Activation | None = jax.nn.relu
+) -> jax.Array:
+    """`act(u + shortcut)` as an array `[N, *spatial, C]`: the one read and write of a block's tail.
+
+    `u` and `shortcut` may each be deferred or an array; the result has the features' dtype, the sum
+    is float32 where anything is deferred. Differentiable twice in reverse mode; as every
+    `jax.custom_vjp`, not in forward mode.
+    """
+    terms = [u] if shortcut is None else [u, shortcut]
+    maps = tuple((t.x, t.a, t.b) for t in terms if isinstance(t, AffineMap))
+    arrays = [t for t in terms if not isinstance(t, AffineMap)]
+    if maps:
+        return _tail(act, maps, arrays[0] if arrays else None)
+    total = sum(arrays[1:], start=arrays[0])
+    return total if act is None else act(total)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _tail(act, maps, array):
+    return _tail_fwd(act, maps, array)[0]
+
+
+def _tail_fwd(act, maps, array):
+    if array is not None:
+        # Without the barrier a GPU computes the earlier tails of the stage again inside this one (3
+        # to 5 maps read instead of 2); a TPU is better off without it.
+        array = jax.lax.platform_dependent(
+            array, cuda=jax.lax.optimization_barrier, default=lambda x: x
+        )
+    total = _sum(maps, array)
+    out = (total if act is None else act(total)).astype(maps[0][0].dtype)
+    return out, (maps, array, out if act is jax.nn.relu else None)
+
+
+def _tail_bwd(act, residuals, g):
+    maps, array, out = residuals
+    g = _through(act, g, maps, array, out)
+    wide = g.astype(_accumulator(g))
+    d_maps = []
+    for x, a, b in maps:
+        da = _reduce_like(wide * x.astype(wide.dtype), a)
+        db = _reduce_like(wide, b)
+        d_maps.append(((_spread(a, x) * wide).astype(x.dtype), da, db))
+    return tuple(d_maps), None if array is None else g.astype(array.dtype)
+
+
+_tail.defvjp(_tail_fwd, _tail_bwd)
+
+
+def _through(act, g, maps, array, out):
+    """The cotangent before the activation."""
+    if act is None:
+        return g
+    if act is not jax.nn.relu:
+        return jax.vjp(act, _sum(maps, array))[1](g.astype(_accumulator(g)))[0]
+
+    def from_output():
+        return jnp.where(out > 0, g, 0)
+
+    def from_input():
+        return jnp.where(_sum(maps, array) > 0, g, 0)
+
+    # The mask comes from the saved output; only where there is no shortcut does a GPU want it
+    # computed again.
+    if len(maps) == 1 and array is None:
+        return jax.lax.platform_dependent(cuda=from_input, default=from_output)
+    return from_output()
+
+
+def _sum(maps, array):
+    total = sum(x.astype(_accumulator(x)) * _spread(a, x) + _spread(b, x) for x, a, b in maps)
+    return total if array is None else total + array.astype(total.dtype)
+
+
+def _reduce_like(g, small):
+    """Sum over the spatial axes, and over the images where `small` is `[1, C]`."""
+    axes = _spatial_axes(g)
+    if small.shape[0] == g.shape[0]:
+        return jnp.sum(g, axis=axes)
+    return jnp.sum(g, axis=(0, *axes))[None]
+
+
+def _centred(x, about):
+    wide = x.astype(_accumulator(x))
+    return wide - about.astype(wide.dtype).reshape((1,) * (x.ndim - 1) + (-1,))
+
+
+def _spread(small, x):
+    """`[N or 1, C]` -> `[N or 1, 1, ..., 1, C]`, to meet `x`."""
+    return small.reshape(small.shape[:1] + (1,) * (x.ndim - 2) + small.shape[1:])
+
+
+def _accumulator(x):
+    return jnp.promote_types(x.dtype, jnp.float32)
+
+
+def _spatial_axes(x):
+    return tuple(range(1, x.ndim - 1))
+
+
+def _positions(x):
+    count = 1
+    for n in x.shape[1:-1]:
+        count *= n
+    return count

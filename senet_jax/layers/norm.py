@@ -1,0 +1,111 @@
+"""Batch normalisation that returns an affine map instead of writing its result (see
+`senet_jax.fused`).
+"""
+
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from senet_jax import fused
+from senet_jax.fused import AffineMap, Features
+
+
+class BatchNorm(nn.Module):
+    """Batch normalisation over all axes but the last: `[N, *spatial, C]` -> `AffineMap`, or an
+    array of the same shape.
+
+    Variables are those of `flax.linen.BatchNorm`: `params/{scale, bias}`, `batch_stats/{mean, var}`
+    (biased variance), each `[C]`; statistics are float32 whatever the input.
+
+    Attributes:
+      use_running_average: normalise by the running statistics (inference) instead of the batch's.
+      groups: the batch is cut into so many equal runs of images, each normalised by its own
+        statistics ("ghost" batch norm; with one group a device, the per-device statistics of the
+        paper, without communication). The running statistics are the mean over the groups'.
+      axis_name: under `pmap` or `shard_map`, the mapped axis over which statistics are global; None
+        keeps each device's own. Under `jit` the batch is one array, so statistics are global
+        without it.
+      fused: False normalises at once, the usual way, and returns an array. Same variables, same
+        values.
+    """
+
+    use_running_average: bool = False
+    momentum: float = 0.9  # torch's 0.1; Flax counts the other way round
+    epsilon: float = 1e-5
+    groups: int = 1
+    axis_name: str | None = None
+    fused: bool = True
+    scale_init: Callable = nn.initializers.ones
+    bias_init: Callable = nn.initializers.zeros
+    param_dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> Features:
+        channels = x.shape[-1]
+        gamma = self.param("scale", self.scale_init, (channels,), self.param_dtype)
+        beta = self.param("bias", self.bias_init, (channels,), self.param_dtype)
+        stats_dtype = jnp.promote_types(x.dtype, jnp.float32)
+        running_mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,), stats_dtype)
+        running_var = self.variable("batch_stats", "var", jnp.ones, (channels,), stats_dtype)
+
+        if self.use_running_average:
+            offsets, about = None, running_mean.value
+            mean, var = about[None], running_var.value[None]
+        else:
+            offsets, about, mean, var = self._statistics(x, running_mean.value)
+            if not self.is_initializing():
+                running_mean.value = self._moved(running_mean.value, mean)
+                running_var.value = self._moved(running_var.value, var)
+
+        a = gamma[None].astype(stats_dtype) * jax.lax.rsqrt(var + self.epsilon)  # [groups, C]
+        if not self.fused:
+            return _normalise(x, mean, a, beta)
+        per_group = x.shape[0] // mean.shape[0]
+        if mean.shape[0] > 1:
+            a, mean = (jnp.repeat(t, per_group, axis=0) for t in (a, mean))  # [N, C]
+        beta = beta[None].astype(stats_dtype)
+        # offsets + about is the mean of x: about cancels exactly here, where a*mean(x) + b would
+        # round at its size
+        squeezed = None if offsets is None else a * (offsets - (mean - about[None])) + beta
+        return AffineMap(x, a, beta - a * mean, squeezed)
+
+    def _statistics(self, x, about):
+        """Per-image means about `about` [N, C], `about`, and the groups' mean and variance [groups,
+        C].
+        """
+        n = x.shape[0]
+        if n % self.groups:
+            raise ValueError(
+                f"A batch of {n} images cannot be cut into {self.groups} groups of batch "
+                "statistics: choose groups that divide it."
+            )
+        if self.groups > 1 and self.axis_name is not None:
+            raise ValueError(
+                "Batch statistics are either per group (groups > 1) or global (axis_name), not "
+                "both."
+            )
+        about = jax.lax.stop_gradient(about)
+        offsets, squares = (fused.moments if self.fused else fused.spatial_moments)(x, about)
+        first, second = (
+            jnp.mean(m.reshape(self.groups, -1, m.shape[-1]), axis=1) for m in (offsets, squares)
+        )
+        if self.axis_name is not None:
+            first, second = jax.lax.pmean((first, second), self.axis_name)
+        var = jnp.maximum(second - jnp.square(first), 0)
+        return offsets, about, first + about[None], var
+
+    def _moved(self, running, batch):
+        return self.momentum * running + (1 - self.momentum) * jnp.mean(batch, axis=0)
+
+
+def _normalise(x, mean, a, beta):
+    """(x - mean) * a + beta, with one row of `mean` and `a` for each run of images."""
+    runs = x.reshape(mean.shape[0], -1, *x.shape[1:])  # [groups, n, *spatial, C]
+    shape = (mean.shape[0],) + (1,) * (x.ndim - 1) + (x.shape[-1],)
+    y = (runs - mean.reshape(shape)) * a.reshape(shape) + beta.astype(a.dtype).reshape(
+        (1,) * x.ndim + (-1,)
+    )
+    return y.reshape(x.shape).astype(x.dtype)

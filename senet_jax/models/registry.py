@@ -1,0 +1,71 @@
+"""All models by name."""
+
+import dataclasses
+import difflib
+from fnmatch import fnmatch
+from typing import Any
+
+import flax.linen as nn
+
+from senet_jax.layers import BatchNorm
+from senet_jax.models import resnet
+from senet_jax.models.spec import Variant, options_of
+
+VARIANTS: dict[str, Variant] = {**resnet.VARIANTS}
+
+
+def create_model(name: str, *, fused: bool = True, **options: Any) -> nn.Module:
+    """A model of the zoo, as an unbound Linen module.
+
+    Args:
+      name: one of `list_models()`, timm's names.
+      fused: False computes batch norm, attention and shortcut the usual way, one pass after the
+        other; same variables and values. (Short for `norm=BatchNorm(fused=False)`.)
+      **options: fields of the model's class, in place of the variant's: `num_classes=10`,
+        `attention=None`, `attention=SEBlock(reduction=8)`, `placement="pre"`, `dtype="bfloat16"`,
+        ...
+
+    Returns:
+      A module for `model.init(key, images)` and `model.apply(variables, images, train=False)`,
+      images `[N, H, W, C]`. Models with equal options are equal, and share what `jit` compiled.
+
+    Raises:
+      ValueError: no such model or no such option; says which are near.
+
+    Example:
+      >>> create_model("seresnet50").feature_info[-1]
+      FeatureInfo(name='stage4', stride=32, channels=2048)
+    """
+    if name not in VARIANTS:
+        raise ValueError(_unknown_model(name))
+    variant = VARIANTS[name]
+    fields = [f.name for f in dataclasses.fields(variant.model) if f.name not in ("parent", "name")]
+    unknown = [option for option in options if option not in fields]
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], fields, n=1)
+        hint = f"Did you mean {near[0]!r}? " if near else ""
+        raise ValueError(
+            f"{name} has no option {unknown[0]!r}. {hint}It has {', '.join(fields)} and fused."
+        )
+    options = {**variant.options, **{k: _hashable(v) for k, v in options.items()}}
+    if not fused:
+        options["norm"] = BatchNorm(
+            **options_of(options.get("norm", BatchNorm())) | dict(fused=False)
+        )
+    return variant.model(**options)
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """Names of the zoo's models that match a pattern with `*` and `?`, sorted."""
+    return sorted(name for name in VARIANTS if fnmatch(name, pattern))
+
+
+def _unknown_model(name: str) -> str:
+    near = difflib.get_close_matches(name, VARIANTS, n=3)
+    hint = f"Did you mean {', '.join(map(repr, near))}? " if near else ""
+    return f"Unknown model {name!r}. {hint}list_models() shows all {len(VARIANTS)}."
+
+
+def _hashable(value: Any) -> Any:
+    """Lists, as JSON and configs hold them, as the tuples that a hashable module needs."""
+    return tuple(map(_hashable, value)) if isinstance(value, list | tuple) else value

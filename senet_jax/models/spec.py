@@ -1,0 +1,70 @@
+"""What is known about a model beside its layers, and the checks that all families share."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+
+@dataclasses.dataclass(frozen=True)
+class Variant:
+    """A row of a family's table.
+
+    Attributes:
+      model: the family's class.
+      options: what to build it with.
+      image_size: height and width of the images it is trained on, pixels.
+    """
+
+    model: type[nn.Module]
+    options: Mapping[str, Any]
+    image_size: int = 224
+
+
+class FeatureInfo(NamedTuple):
+    """A level of a pyramid: its name, its stride in pixels of the image, its channels."""
+
+    name: str
+    stride: int
+    channels: int
+
+
+def options_of(module: nn.Module) -> dict[str, Any]:
+    """A module's fields, to make another with some of them changed."""
+    return {
+        f.name: getattr(module, f.name)
+        for f in dataclasses.fields(module)
+        if f.name not in ("parent", "name")
+    }
+
+
+def check_images(images: jax.Array) -> None:
+    """Refuses what isn't a batch of float images `[N, H, W, C]`.
+
+    Raises:
+      ValueError: the shape is another, or there is no image or no pixel.
+      TypeError: the values are integers.
+    """
+    shape = images.shape
+    if images.ndim == 3 and shape[-1] in (1, 3, 4):
+        raise ValueError(
+            f"images has shape {shape}, expected [N, H, W, C]: add a batch axis with image[None]."
+        )
+    if images.ndim == 3:
+        raise ValueError(
+            f"images has shape {shape}, expected [N, H, W, C]: add a channel axis with "
+            "images[..., None]."
+        )
+    if images.ndim != 4 or 0 in shape:
+        raise ValueError(
+            f"images has shape {shape}, expected [N, H, W, C] with at least one image and one "
+            "pixel."
+        )
+    if not jnp.issubdtype(images.dtype, jnp.floating):
+        raise TypeError(
+            f"images are {images.dtype}, expected floats: scale to 0..1, subtract the mean, "
+            "divide by the standard deviation."
+        )
