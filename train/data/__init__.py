@@ -1,0 +1,168 @@
+"""Data for training: `make_data(config)` gives batches, sizes, class names, mean and deviation."""
+
+import contextlib
+import io
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from train.data.pipeline import (
+    Batch,
+    EvaluationBatches,
+    Examples,
+    InMemory,
+    Records,
+    TrainingBatches,
+    read,
+)
+from train.errors import WrongInput, unknown
+
+__all__ = ["Data", "make_data"]
+
+CHECKOUT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """Three splits of a data set, ready to be read by one of `process_count` processes.
+
+    Attributes:
+      image_shape: (H, W, C).
+      mean, std: of the training images, per channel, of values scaled to 0..1.
+      train_size, validation_size, test_size: examples, over all processes.
+      steps_per_epoch: the whole number of batches that is nearest to an epoch (batches run across
+        the borders of epochs, so an epoch need not be one).
+    """
+
+    class_names: tuple[str, ...]
+    image_shape: tuple[int, int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    training_batches: TrainingBatches
+    validation_batches: EvaluationBatches
+    test_batches: EvaluationBatches
+    in_memory: bool
+    workers: int
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)
+
+    @property
+    def train_size(self) -> int:
+        return len(self.training_batches.examples)
+
+    @property
+    def validation_size(self) -> int:
+        return len(self.validation_batches.examples)
+
+    @property
+    def test_size(self) -> int:
+        return len(self.test_batches.examples)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return max(1, round(self.train_size / self.training_batches.batch_size))
+
+    def train(self, start: int = 0) -> Iterator[tuple[int, Batch]]:
+        """Yields (k, batch k) for k = start, start + 1, ... without end.
+
+        A batch is {"image": uint8 [b, H, W, C], "label": int32 [b], "position": int32 [b]}, this
+        process's slice of the global batch; `position` counts inside the global one. Close the
+        generator when done (contextlib.closing) to end its threads and processes at once.
+        """
+        ahead = not self.in_memory
+        reading = read(self.training_batches, start, ahead=ahead, workers=self.workers)
+        with contextlib.closing(reading) as batches:
+            yield from zip(itertools.count(start), batches, strict=False)
+
+    def validation(self) -> Iterator[Batch]:
+        """Yields {"image", "label", "mask"}: each example once over all processes, then padding."""
+        return read(self.validation_batches, 0, ahead=not self.in_memory)
+
+    def test(self) -> Iterator[Batch]:
+        """As `validation`, of the test split."""
+        return read(self.test_batches, 0, ahead=not self.in_memory)
+
+
+def _digits(directory: Path) -> Any:
+    from train.data.digits import Digits
+
+    return Digits(data_dir=directory, file_format="array_record")
+
+
+# By config.data.name: from a directory to a TFDS builder that has "mean" and "std" as metadata.
+BUILDERS: dict[str, Callable[[Path], Any]] = {"digits": _digits}
+
+
+def make_data(config: Any, process_index: int = 0, process_count: int = 1) -> Data:
+    """The data that a config asks for, prepared on the first call and reused after.
+
+    Args:
+      config: has `seed`, `data` (`name`, `dir`: relative to the checkout or absolute, `batch_size`,
+        `in_memory`, `workers`) and `evaluation.batch_size`. Batch sizes are global.
+      process_index, process_count: which slice of each batch is read here.
+
+    Raises:
+      WrongInput: an unknown name.
+      ValueError: a batch that cannot be cut into one slice per process.
+    """
+    if config.data.name not in BUILDERS:
+        raise WrongInput(unknown("data set", config.data.name, BUILDERS))
+    builder = BUILDERS[config.data.name](CHECKOUT / Path(config.data.dir).expanduser())
+    _prepare(builder)
+    features = builder.info.features
+    splits = {
+        name: _examples(builder, name, config.data.in_memory)
+        for name in ("train", "validation", "test")
+    }
+    share = {"process_index": process_index, "process_count": process_count}
+    return Data(
+        class_names=tuple(features["label"].names),
+        image_shape=features["image"].shape,
+        mean=tuple(builder.info.metadata["mean"]),
+        std=tuple(builder.info.metadata["std"]),
+        training_batches=TrainingBatches(
+            splits["train"], config.data.batch_size, seed=config.seed, **share
+        ),
+        validation_batches=EvaluationBatches(
+            splits["validation"], config.evaluation.batch_size, **share
+        ),
+        test_batches=EvaluationBatches(splits["test"], config.evaluation.batch_size, **share),
+        in_memory=config.data.in_memory,
+        workers=config.data.workers,
+    )
+
+
+def _prepare(builder: Any) -> None:
+    """Writes the data set unless it is there. TFDS writes beside the directory, then renames."""
+    import tensorflow_datasets as tfds
+
+    if builder.data_path.exists():
+        return
+    print(f"Preparing {builder.info.full_name} in {builder.data_path}")
+    tfds.disable_progress_bar()
+    try:
+        with contextlib.redirect_stdout(
+            io.StringIO()
+        ):  # it announces downloads that it doesn't make
+            builder.download_and_prepare()
+    except OSError:
+        if not builder.data_path.exists():
+            raise
+        # Another process was first; what it has written is what we would have written.
+        builder.info.read_from_directory(builder.data_dir)
+
+
+def _examples(builder: Any, split: str, in_memory: bool) -> Examples:
+    import tensorflow_datasets as tfds
+
+    source = builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
+    records = Records(source, builder.info.features["image"].shape)
+    if not in_memory:
+        return records
+    import numpy as np
+
+    return InMemory(*records.gather(np.arange(len(records))))
