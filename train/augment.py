@@ -1,0 +1,177 @@
+"""Augmentation on the device: uint8 images in, augmented float32 images in 0..1 out.
+
+What happens to an example follows from its own key alone, so it is the same on any number of
+devices and in any company. Each kind of change draws from a key of its own: switching one on or off
+leaves the others as they were. What is off is not traced and costs nothing.
+"""
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+@dataclass(frozen=True)
+class AugmentOptions:
+    """How far images are changed at random. All at 0 or False: not at all.
+
+    Attributes:
+      shift: pixels, up to which an image moves along each axis (fractions of pixels included).
+      rotate: degrees, up to which it turns about its centre, either way.
+      scale: fraction, by which its size changes: 0.1 is a factor in 0.9..1.1.
+      shear: degrees, up to which its vertical lines lean, either way.
+      flip: left and right swapped for half of the images.
+      crop_padding: pixels of zeros added on each side before a crop of the old size (4 for CIFAR).
+      cutout: side of a square set to zero around a random pixel (arXiv 1708.04552), in pixels.
+    """
+
+    shift: float = 0.0
+    rotate: float = 0.0
+    scale: float = 0.0
+    shear: float = 0.0
+    flip: bool = False
+    crop_padding: int = 0
+    cutout: int = 0
+
+    def __post_init__(self) -> None:
+        limits = {"scale": 1.0, "shear": 90.0}  # beyond, an image has no size or no height
+        for field in fields(self):
+            value, limit = getattr(self, field.name), limits.get(field.name, np.inf)
+            if not 0 <= value < limit:
+                bound = "at least 0" + (f" and below {limit:g}" if limit < np.inf else "")
+                raise ValueError(f"augment.{field.name} is {value}, expected {bound}.")
+            if field.type is int and value != int(value):
+                raise ValueError(f"augment.{field.name} is {value}, expected whole pixels.")
+
+    @classmethod
+    def from_config(cls, group: Mapping[str, Any]) -> "AugmentOptions":
+        """From `config.data.augment`, which has exactly these fields."""
+        return cls(**dict(group))
+
+    @property
+    def warps(self) -> bool:
+        return bool(self.shift or self.rotate or self.scale or self.shear)
+
+
+def augment(images: jax.Array, keys: jax.Array, options: AugmentOptions) -> jax.Array:
+    """Images changed at random, each by its own key.
+
+    Args:
+      images: uint8 [N, H, W, C].
+      keys: typed keys [N].
+      options: static; what is off leaves no trace in the compiled program.
+
+    Returns:
+      float32 [N, H, W, C] in 0..1; with all options off `to_unit(images)`.
+    """
+    if images.dtype != jnp.uint8 or images.ndim != 4:
+        raise ValueError(
+            f"images are {images.dtype} {images.shape}, expected uint8 [N, H, W, C]: augment before"
+            f" anything is normalised."
+        )
+    x = to_unit(images)
+    for stream, (is_on, change) in enumerate(_changes(options)):
+        if is_on:
+            x = jax.vmap(change)(x, jax.vmap(jax.random.fold_in, (0, None))(keys, stream))
+    return x
+
+
+def to_unit(images: jax.Array) -> jax.Array:
+    """uint8 0..255 as float32 0..1, for evaluation: what `augment` gives with all options off.
+
+    A product, not a quotient: XLA turns a division by 255 into just this one under jit and not
+    outside of it, and so the last bits would depend on where it is called.
+    """
+    return images.astype(jnp.float32) * np.float32(1 / 255)
+
+
+def normalise(images: jax.Array, mean: tuple[float, ...], std: tuple[float, ...]) -> jax.Array:
+    """(images - mean) / std per channel: float32 0..1 [N, H, W, C] -> float32 [N, H, W, C]."""
+    centre, spread = (np.asarray(values, np.float32)[None, None, None] for values in (mean, std))
+    return (images - centre) / spread
+
+
+Change = Callable[[jax.Array, jax.Array], jax.Array]  # image [H, W, C], key -> image
+
+
+def _changes(options: AugmentOptions) -> list[tuple[bool, Change]]:
+    """(is it on, what it does), in the order of doing. A place in the list is a random stream."""
+    return [
+        (options.crop_padding > 0, functools.partial(_pad_and_crop, padding=options.crop_padding)),
+        (options.flip, _flip),
+        (options.warps, functools.partial(_random_warp, options=options)),
+        (options.cutout > 0, functools.partial(_cutout, size=options.cutout)),
+    ]
+
+
+def _pad_and_crop(image: jax.Array, key: jax.Array, *, padding: int) -> jax.Array:
+    padded = jnp.pad(image, [(padding, padding), (padding, padding), (0, 0)])
+    top, left = jax.random.randint(key, (2,), 0, 2 * padding + 1)
+    return jax.lax.dynamic_slice(padded, (top, left, 0), image.shape)
+
+
+def _flip(image: jax.Array, key: jax.Array) -> jax.Array:
+    return jnp.where(jax.random.bernoulli(key), image[:, ::-1], image)
+
+
+def _cutout(image: jax.Array, key: jax.Array, *, size: int) -> jax.Array:
+    h, w, _ = image.shape
+    y, x = jax.random.randint(key, (2,), 0, jnp.array([h, w]))
+    top, left = y - size // 2, x - size // 2
+    rows, columns = jnp.arange(h)[:, None], jnp.arange(w)[None, :]
+    inside = (rows >= top) & (rows < top + size) & (columns >= left) & (columns < left + size)
+    return jnp.where(inside[:, :, None], 0.0, image)
+
+
+def _random_warp(image: jax.Array, key: jax.Array, *, options: AugmentOptions) -> jax.Array:
+    limits = [options.shift, options.shift, options.rotate, options.scale, options.shear]
+    u = jax.random.uniform(key, (5,), minval=-1.0, maxval=1.0) * jnp.array(limits, jnp.float32)
+    return warp(
+        image, shift=u[:2], rotate=jnp.deg2rad(u[2]), scale=1.0 + u[3], shear=jnp.deg2rad(u[4])
+    )
+
+
+def warp(
+    image: jax.Array, *, shift: jax.Array, rotate: jax.Array, scale: jax.Array, shear: jax.Array
+) -> jax.Array:
+    """The image sheared, scaled, turned about its centre, and moved; zeros come in from outside.
+
+    Args:
+      image: float32 [H, W, C].
+      shift: [2], pixels down and to the right.
+      rotate: radians, counter-clockwise as one looks at it.
+      scale: factor; more than 1 enlarges.
+      shear: radians by which vertical lines lean.
+
+    Each pixel looks up where it came from, and takes the four pixels around that place bilinearly.
+    """
+    h, w, c = image.shape
+    centre = np.array([h - 1, w - 1], np.float32) / 2
+    y, x = jnp.arange(h) - centre[0] - shift[0], jnp.arange(w) - centre[1] - shift[1]
+    cos, sin, tan = jnp.cos(rotate) / scale, jnp.sin(rotate) / scale, jnp.tan(shear)
+    source_y = cos * y[:, None] + sin * x[None, :]
+    source_x = cos * x[None, :] - sin * y[:, None] + tan * source_y
+    return _bilinear(image, source_y + centre[0], source_x + centre[1]).reshape(h, w, c)
+
+
+def _bilinear(image: jax.Array, y: jax.Array, x: jax.Array) -> jax.Array:
+    """image [H, W, C] at places y, x [...] -> [..., C], as if it had zeros all around."""
+    h, w, c = image.shape
+    pixels = jnp.pad(image, [(1, 1), (1, 1), (0, 0)]).reshape(
+        -1, c
+    )  # one zero on each side will do
+    top, left = jnp.floor(y), jnp.floor(x)
+    down, right = (y - top)[..., None], (x - left)[..., None]
+
+    def at(row: jax.Array, column: jax.Array) -> jax.Array:
+        row = jnp.clip(row.astype(jnp.int32) + 1, 0, h + 1)
+        column = jnp.clip(column.astype(jnp.int32) + 1, 0, w + 1)
+        return pixels[row * (w + 2) + column]
+
+    upper = at(top, left) * (1 - right) + at(top, left + 1) * right
+    lower = at(top + 1, left) * (1 - right) + at(top + 1, left + 1) * right
+    return upper * (1 - down) + lower * down
