@@ -4,9 +4,10 @@ A block gets its `conv` and `norm` bound by the model, and knows neither whether
 whether batch norm is deferred. `attention` is an unbound module, made anew at each of the block's
 places (section 6.5 of the journal version of arXiv 1709.01507, and Table 14):
 
-    standard   relu(S(x) + E(F(x)))        pre    relu(S(x) + F(E(x)))
+    standard   relu(S(x) + E(F(x)))        pre        relu(S(x) + F(E(x)))
     post       E(relu(S(x) + F(x)))        identity   relu(E(S(x)) + F(x))
     3x3        E after the batch norm of the block's inner 3x3 convolution
+    activated  relu(S(x) + E(relu(F(x)))), as timm's legacy_seresnet18 and 34
 """
 
 from collections.abc import Callable
@@ -19,14 +20,18 @@ from senet_jax.fused import Features, finish
 
 F = TypeVar("F", bound=Features)
 
-PLACES = ("standard", "pre", "post", "identity", "3x3")
+PLACES = ("standard", "pre", "post", "identity", "3x3", "activated")
+SHORTCUTS = ("1x1", "3x3", "average")
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions (ResNet-18 and -34, the CIFAR networks): `[N, H, W, C]` -> `[N, H', W',
-    features]`.
+    """Two 3x3 convolutions: `[N, H, W, C]` -> `[N, H', W', features]`.
 
     The place "3x3" is after its first convolution.
+
+    Attributes:
+      shortcut: what projects the input where shape or width change, see `project`.
+      antialias: a stride is a 2x2 average pool after the convolution.
     """
 
     features: int
@@ -36,27 +41,32 @@ class BasicBlock(nn.Module):
     last_scale_init: Callable
     attention: nn.Module | None
     places: tuple[str, ...]
+    shortcut: str = "1x1"
+    antialias: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         conv, norm = self.conv, self.norm
+        strides, pool = strided(self)
         y = attend(self, "pre", x)
-        y = norm(name="bn1")(conv(self.features, 3, self.strides, name="conv1")(y))
-        y = finish(attend(self, "3x3", y))
+        y = norm(name="bn1")(conv(self.features, 3, strides, name="conv1")(y))
+        y = pool(finish(attend(self, "3x3", y)))
         y = norm(name="bn2", scale_init=self.last_scale_init)(
             conv(self.features, 3, name="conv2")(y)
         )
-        y = attend(self, "standard", y)
-        return attend(self, "post", finish(y, attend(self, "identity", shortcut(self, x))))
+        return join(self, y, x)
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3 and 1x1 convolution (ResNet-50 and deeper): `[N, H, W, C]` -> `[N, H', W',
-    features]`.
+    """1x1, 3x3 and 1x1 convolution: `[N, H, W, C]` -> `[N, H', W', features]`.
 
     Attributes:
       width: channels of the 3x3 convolution.
-      groups: its groups.
+      first_width: channels of the first convolution.
+      groups: of the 3x3 convolution (cardinality).
+      stride_at: the convolution that has the stride, "3x3" or the first, "1x1", as in the Caffe
+        release's SE-ResNets.
+      shortcut, antialias: as in `BasicBlock`.
     """
 
     features: int
@@ -67,38 +77,67 @@ class Bottleneck(nn.Module):
     attention: nn.Module | None
     places: tuple[str, ...]
     width: int
+    first_width: int
     groups: int = 1
+    stride_at: str = "3x3"
+    shortcut: str = "1x1"
+    antialias: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         conv, norm = self.conv, self.norm
+        strides, pool = strided(self)
+        first, second = (strides, 1) if self.stride_at == "1x1" else (1, strides)
         y = attend(self, "pre", x)
-        y = finish(norm(name="bn1")(conv(self.width, 1, name="conv1")(y)))
-        y = norm(name="bn2")(conv(self.width, 3, self.strides, self.groups, name="conv2")(y))
-        y = finish(attend(self, "3x3", y))
+        y = finish(norm(name="bn1")(conv(self.first_width, 1, first, name="conv1")(y)))
+        y = norm(name="bn2")(conv(self.width, 3, second, self.groups, name="conv2")(y))
+        y = pool(finish(attend(self, "3x3", y)))
         y = norm(name="bn3", scale_init=self.last_scale_init)(
             conv(self.features, 1, name="conv3")(y)
         )
-        y = attend(self, "standard", y)
-        return attend(self, "post", finish(y, attend(self, "identity", shortcut(self, x))))
+        return join(self, y, x)
 
 
-def attend(block: "BasicBlock | Bottleneck", place: str, u: F) -> F:
-    """The block's attention, if it sits at this place: called `se`, or `se_<place>` if there are
-    several.
-    """
+Block = BasicBlock | Bottleneck
+
+
+def join(block: Block, branch: Features, x: jax.Array) -> jax.Array:
+    """Branch and shortcut, added and activated."""
+    branch = attend(block, "standard", branch)
+    if "activated" in block.places:
+        branch = attend(block, "activated", finish(branch))
+    return attend(block, "post", finish(branch, attend(block, "identity", project(block, x))))
+
+
+def attend(block: Block, place: str, u: F) -> F:
+    """The block's attention, if it sits at this place: called `se`, or `se_<place>` of several."""
     if block.attention is None or place not in block.places:
         return u
     name = "se" if len(block.places) == 1 else f"se_{place}"
     return block.attention.clone(name=name, parent=block)(u)
 
 
-def shortcut(block: "BasicBlock | Bottleneck", x: jax.Array) -> Features:
-    """The input itself, or its 1x1 projection where shape or width change (option B of arXiv
-    1512.03385).
+def project(block: Block, x: jax.Array) -> Features:
+    """The input itself, or its projection where shape or width change.
+
+    "1x1" is option B of arXiv 1512.03385. "3x3" has a larger kernel where there is a stride
+    (SENet-154), "average" pools before a 1x1 convolution without stride (timm's suffix d).
     """
     if block.strides == 1 and x.shape[-1] == block.features:
         return x
-    return block.norm(name="shortcut_bn")(
-        block.conv(block.features, 1, block.strides, name="shortcut_conv")(x)
-    )
+    kernel_size, strides = 1, block.strides
+    if block.shortcut == "3x3" and strides > 1:
+        kernel_size = 3
+    elif block.shortcut == "average" and strides > 1:
+        window = (strides, strides)  # at odd sizes the last window is smaller, and its mean is true
+        x, strides = nn.avg_pool(x, window, window, "SAME", count_include_pad=False), 1
+    y = block.conv(block.features, kernel_size, strides, name="shortcut_conv")(x)
+    return block.norm(name="shortcut_bn")(y)
+
+
+def strided(block: Block) -> tuple[int, Callable[[jax.Array], jax.Array]]:
+    """The stride of the block's convolution, and what pools after it."""
+    if not block.antialias or block.strides == 1:
+        return block.strides, lambda y: y
+    window = (block.strides, block.strides)
+    return 1, lambda y: nn.avg_pool(y, window, window)

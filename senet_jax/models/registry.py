@@ -8,10 +8,10 @@ from typing import Any
 import flax.linen as nn
 
 from senet_jax.layers import BatchNorm
-from senet_jax.models import resnet
+from senet_jax.models import resnet_variants
 from senet_jax.models.spec import Variant, options_of
 
-VARIANTS: dict[str, Variant] = {**resnet.VARIANTS}
+VARIANTS: dict[str, Variant] = {**resnet_variants.VARIANTS}
 
 
 def create_model(name: str, *, fused: bool = True, **options: Any) -> nn.Module:

@@ -1,22 +1,19 @@
-"""ResNet (arXiv 1512.03385) and SE-ResNet (arXiv 1709.01507), for ImageNet and for CIFAR."""
+"""ResNet (arXiv 1512.03385), ResNeXt (1611.05431), SENet (1709.01507), ResNet-RS (2103.07579)."""
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import flax.linen as nn
 import jax
 from jax.typing import DTypeLike
 
-from senet_jax.fused import finish
 from senet_jax.layers import BatchNorm, Conv, Head, SEBlock
-from senet_jax.models.blocks import PLACES, BasicBlock, Bottleneck
-from senet_jax.models.spec import FeatureInfo, Variant, check_images, options_of
+from senet_jax.models.blocks import PLACES, SHORTCUTS, BasicBlock, Bottleneck
+from senet_jax.models.spec import FeatureInfo, check_images, check_option, options_of
+from senet_jax.models.stems import STEMS, Stem
 
 Attention = nn.Module | None | tuple[nn.Module | None, ...]
 Placement = str | tuple[str, ...] | tuple[tuple[str, ...], ...]
-
-STEMS = ("imagenet", "cifar")
 
 
 class ResNet(nn.Module):
@@ -27,13 +24,20 @@ class ResNet(nn.Module):
         the channels.
       bottleneck: blocks of three convolutions (50 layers and more) instead of two.
       num_classes: 0 gives the pooled features `[N, C]` instead of logits.
-      width: channels of the first stage's 3x3 convolutions; behind bottlenecks there are four times
-        as many.
-      stem: "imagenet", a 7x7 convolution with stride 2 and max-pool, or "cifar", a 3x3 convolution.
+      width: channels of the stem and of the first stage; behind bottlenecks there are four times as
+        many.
+      cardinality: groups of the bottlenecks' 3x3 convolutions.
+      base_width: channels of each such group in the first stage, if `width` is 64.
+      reduce_first: the bottlenecks' first convolution is so many times narrower than their second.
+      stride_at: "3x3", or "1x1" for the stride in the bottlenecks' first convolution.
+      stem: a name from the table in `senet_jax.models.stems`.
+      shortcut: how shortcuts project: "1x1", "3x3" or "average", see `senet_jax.models.blocks`.
+      antialias: strides are 2x2 average pools after the convolutions (timm's suffix aa).
       attention: None for the plain network; an unbound module, made anew in every block; or a
         tuple, one per stage.
-      placement: where attention sits in a block: "standard", "pre", "post", "identity" or "3x3"; a
-        tuple for several places at once; a tuple of such tuples, one per stage.
+      placement: where attention sits in a block: "standard", "pre", "post", "identity", "3x3" or
+        "activated", see `senet_jax.models.blocks`; a tuple for several places at once; a tuple of
+        such tuples, one per stage.
       zero_init_last: blocks start as the identity, by a zero scale in their last batch norm.
       dropout: rate before the classifier; training then needs `rngs={"dropout": key}`.
       norm: an unbound `BatchNorm` as template, for example `BatchNorm(groups=8)` or
@@ -47,7 +51,13 @@ class ResNet(nn.Module):
     bottleneck: bool = True
     num_classes: int = 1000
     width: int = 64
+    cardinality: int = 1
+    base_width: int = 64
+    reduce_first: int = 1
+    stride_at: str = "3x3"
     stem: str = "imagenet"
+    shortcut: str = "1x1"
+    antialias: bool = False
     attention: Attention = None
     placement: Placement = "standard"
     zero_init_last: bool = True
@@ -68,16 +78,17 @@ class ResNet(nn.Module):
         `feature_info` describes.
         """
         check_images(images)
+        check_option("stem", self.stem, STEMS)
+        check_option("shortcut", self.shortcut, SHORTCUTS)
+        check_option("stride_at", self.stride_at, ("3x3", "1x1"))
         conv = partial(Conv, dtype=self.dtype, param_dtype=self.param_dtype)
         norm_options = options_of(self.norm) | dict(
             use_running_average=not train, param_dtype=self.param_dtype
         )
         norm = partial(BatchNorm, **norm_options)
 
-        x = Stem(self.width, self.stem, conv, norm, name="stem")(images)
-        levels = [x]
-        if self.stem == "imagenet":
-            x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+        level, x = Stem(self.width, STEMS[self.stem], conv, norm, name="stem")(images)
+        levels = [level]
         attentions, placements = self._by_stage()
         for i, size in enumerate(self.stage_sizes):
             block = partial(
@@ -90,9 +101,9 @@ class ResNet(nn.Module):
     @property
     def feature_info(self) -> tuple[FeatureInfo, ...]:
         """Name, stride and channels of each level of `features`."""
-        stride = 2 if self.stem == "imagenet" else 1
-        levels = [FeatureInfo("stem", stride, self.width)]
-        stride *= stride  # the ImageNet stem's pooling halves once more
+        stem = STEMS[self.stem]
+        levels = [FeatureInfo("stem", stem.strides, int(self.width * stem.widths[-1]))]
+        stride = stem.strides * (1 if stem.pool is None else 2)
         for i in range(len(self.stage_sizes)):
             levels.append(FeatureInfo(f"stage{i + 1}", stride * 2**i, self._channels(i)))
         return tuple(levels)
@@ -101,11 +112,23 @@ class ResNet(nn.Module):
         return self.width * 2**stage * (4 if self.bottleneck else 1)
 
     def _block(self, stage: int) -> Callable[..., nn.Module]:
-        init = nn.initializers.zeros if self.zero_init_last else nn.initializers.ones
-        shared: dict[str, Any] = dict(features=self._channels(stage), last_scale_init=init)
+        make: Callable[..., nn.Module] = BasicBlock
         if self.bottleneck:
-            return partial(Bottleneck, width=self.width * 2**stage, **shared)
-        return partial(BasicBlock, **shared)
+            width = self.width * 2**stage * self.base_width // 64 * self.cardinality
+            make = partial(
+                Bottleneck,
+                width=width,
+                first_width=width // self.reduce_first,
+                groups=self.cardinality,
+                stride_at=self.stride_at,
+            )
+        return partial(
+            make,
+            features=self._channels(stage),
+            last_scale_init=nn.initializers.zeros if self.zero_init_last else nn.initializers.ones,
+            shortcut=self.shortcut,
+            antialias=self.antialias,
+        )
 
     def _by_stage(self) -> tuple[tuple[nn.Module | None, ...], tuple[tuple[str, ...], ...]]:
         """One attention and one tuple of places for every stage; refuses what can't be either."""
@@ -124,11 +147,8 @@ class ResNet(nn.Module):
                 raise ValueError(
                     f"{field} has {len(values)} entries, expected one for each of {stages} stages."
                 )
-        unknown = sorted({place for places in placements for place in places} - set(PLACES))
-        if unknown:
-            raise ValueError(
-                f"Unknown placement {unknown[0]!r}: expected one or several of {', '.join(PLACES)}."
-            )
+        for place in (place for places in placements for place in places):
+            check_option("placement", place, PLACES)
         return attentions, placements
 
 
@@ -136,26 +156,6 @@ class SEResNet(ResNet):
     """`ResNet` with a squeeze-and-excitation block at the end of every residual branch."""
 
     attention: Attention = SEBlock()
-
-
-class Stem(nn.Module):
-    """Images `[N, H, W, C]` -> `[N, H', W', width]`: half the size for "imagenet", the same for
-    "cifar".
-    """
-
-    width: int
-    kind: str
-    conv: Callable[..., nn.Module]
-    norm: Callable[..., nn.Module]
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        if self.kind not in STEMS:
-            raise ValueError(f"Unknown stem {self.kind!r}: expected one of {', '.join(STEMS)}.")
-        kernel_size, strides = (7, 2) if self.kind == "imagenet" else (3, 1)
-        return finish(
-            self.norm(name="bn1")(self.conv(self.width, kernel_size, strides, name="conv1")(x))
-        )
 
 
 class Stage(nn.Module):
@@ -170,47 +170,3 @@ class Stage(nn.Module):
         for i in range(self.size):
             x = self.block(strides=self.strides if i == 0 else 1, name=f"block{i + 1}")(x)
         return x
-
-
-def _imagenet(stage_sizes: tuple[int, ...], bottleneck: bool = True) -> dict[str, Any]:
-    return dict(stage_sizes=stage_sizes, bottleneck=bottleneck)
-
-
-def _cifar(depth: int) -> dict[str, Any]:
-    blocks = (depth - 2) // 6
-    return dict(
-        stage_sizes=(blocks,) * 3,
-        bottleneck=False,
-        width=16,
-        stem="cifar",
-        zero_init_last=False,
-        num_classes=10,
-    )
-
-
-PLAIN = {
-    "resnet18": _imagenet((2, 2, 2, 2), bottleneck=False),
-    "resnet34": _imagenet((3, 4, 6, 3), bottleneck=False),
-    "resnet50": _imagenet((3, 4, 6, 3)),
-    "resnet101": _imagenet((3, 4, 23, 3)),
-    "resnet152": _imagenet((3, 8, 36, 3)),
-    "resnet20": _cifar(20),
-    "resnet32": _cifar(32),
-    "resnet44": _cifar(44),
-    "resnet56": _cifar(56),
-    "resnet110": _cifar(110),
-}
-
-
-def _variants():
-    for name, options in PLAIN.items():
-        cifar = options.get("stem") == "cifar"
-        size = 32 if cifar else 224
-        # timm's rule gives the 64 channels of the 18 and 34 layer networks a width of 8; the CIFAR
-        # networks go down to 1
-        attention = SEBlock(divisor=None if cifar else 8)
-        yield name, Variant(ResNet, options, image_size=size)
-        yield f"se{name}", Variant(SEResNet, options | dict(attention=attention), image_size=size)
-
-
-VARIANTS = dict(_variants())

@@ -1,7 +1,7 @@
 """What is known about a model beside its layers, and the checks that all families share."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -68,3 +68,13 @@ def check_images(images: jax.Array) -> None:
             f"images are {images.dtype}, expected floats: scale to 0..1, subtract the mean, "
             "divide by the standard deviation."
         )
+
+
+def check_option(field: str, value: str, known: Collection[str]) -> None:
+    """Refuses a name that a table doesn't have.
+
+    Raises:
+      ValueError: with the names it has.
+    """
+    if value not in known:
+        raise ValueError(f"Unknown {field} {value!r}: expected {', '.join(map(repr, known))}.")

@@ -1,0 +1,71 @@
+"""What stands before the first stage of a residual network."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+
+from senet_jax.fused import finish
+
+
+class StemKind(NamedTuple):
+    """A row of the table of stems.
+
+    Attributes:
+      widths: of its convolutions, in units of the network's width; the first may have a stride.
+      kernel_size: of its convolutions.
+      strides: of the first one, 2 or 1.
+      pool: what follows, halving once more; None: nothing.
+    """
+
+    widths: tuple[float, ...]
+    kernel_size: int
+    strides: int
+    pool: str | None
+
+
+STEMS = {
+    "imagenet": StemKind((1,), 7, 2, "max"),
+    "legacy": StemKind((1,), 7, 2, "max-ceil"),  # of the Caffe release
+    "legacy-senet": StemKind((1, 1, 2), 3, 2, "max-ceil"),
+    "senet": StemKind((1, 1, 2), 3, 2, "max"),
+    "deep": StemKind((1 / 2, 1 / 2, 1), 3, 2, "max"),  # timm's suffix d
+    "tiered": StemKind((3 / 8, 1 / 2, 1), 3, 2, "max"),  # t
+    "deep-aa": StemKind((1 / 2, 1 / 2, 1), 3, 2, "average"),  # aa...d
+    "senet-aa": StemKind((1, 1, 2), 3, 2, "average"),
+    "rs": StemKind((1 / 2, 1 / 2, 1), 3, 2, "convolution"),  # ResNet-RS
+    "cifar": StemKind((1,), 3, 1, None),
+}
+
+
+class Stem(nn.Module):
+    """Images `[N, H, W, C]` -> the convolutions' output, and what the first stage gets of it."""
+
+    width: int
+    kind: StemKind
+    conv: Callable[..., nn.Module]
+    norm: Callable[..., nn.Module]
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        for i, width in enumerate(self.kind.widths, 1):
+            strides = self.kind.strides if i == 1 else 1
+            x = self.conv(int(self.width * width), self.kind.kernel_size, strides, name=f"conv{i}")(
+                x
+            )
+            x = finish(self.norm(name=f"bn{i}")(x))
+        return x, self._pooled(x)
+
+    def _pooled(self, x):
+        match self.kind.pool:
+            case "max":
+                return nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+            case "max-ceil":  # Caffe rounds up: one more row and column where they are missing
+                return nn.max_pool(x, (3, 3), strides=(2, 2), padding=((0, 1), (0, 1)))
+            case "average":
+                return nn.avg_pool(x, (2, 2), strides=(2, 2))
+            case "convolution":
+                y = self.conv(x.shape[-1], 3, 2, name="pool_conv")(x)
+                return finish(self.norm(name="pool_bn")(y))
+        return x
