@@ -51,9 +51,8 @@ class BasicBlock(nn.Module):
         y = attend(self, "pre", x)
         y = norm(name="bn1")(conv(self.features, 3, strides, name="conv1")(y))
         y = pool(finish(attend(self, "3x3", y)))
-        y = norm(name="bn2", scale_init=self.last_scale_init)(
-            conv(self.features, 3, name="conv2")(y)
-        )
+        y = conv(self.features, 3, name="conv2")(y)
+        y = norm(name="bn2", scale_init=self.last_scale_init)(y)
         return join(self, y, x)
 
 
@@ -92,9 +91,8 @@ class Bottleneck(nn.Module):
         y = finish(norm(name="bn1")(conv(self.first_width, 1, first, name="conv1")(y)))
         y = norm(name="bn2")(conv(self.width, 3, second, self.groups, name="conv2")(y))
         y = pool(finish(attend(self, "3x3", y)))
-        y = norm(name="bn3", scale_init=self.last_scale_init)(
-            conv(self.features, 1, name="conv3")(y)
-        )
+        y = conv(self.features, 1, name="conv3")(y)
+        y = norm(name="bn3", scale_init=self.last_scale_init)(y)
         return join(self, y, x)
 
 

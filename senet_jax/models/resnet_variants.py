@@ -41,7 +41,7 @@ SENET: Options = DEPTHS[152] | dict(cardinality=64, base_width=4, reduce_first=2
 MODERN_SE = SEBlock(divisor=8)
 
 # name of the SE network, name of the plain one (None: timm has none), what to build
-MODERN: list[tuple[str | None, str | None, Options]] = [
+MODERN: list[tuple[str, str | None, Options]] = [
     ("seresnet18", "resnet18", DEPTHS[18]),
     ("seresnet34", "resnet34", DEPTHS[34]),
     ("seresnet50", "resnet50", DEPTHS[50]),
@@ -96,9 +96,8 @@ CIFAR_DEPTHS = (20, 32, 44, 56, 110)
 
 
 def _cifar(depth: int) -> Options:
-    sizes = ((depth - 2) // 6,) * 3
     return dict(
-        stage_sizes=sizes,
+        stage_sizes=((depth - 2) // 6,) * 3,
         bottleneck=False,
         width=16,
         stem="cifar",
