@@ -49,11 +49,9 @@ class Stem(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        for i, width in enumerate(self.kind.widths, 1):
-            strides = self.kind.strides if i == 1 else 1
-            x = self.conv(int(self.width * width), self.kind.kernel_size, strides, name=f"conv{i}")(
-                x
-            )
+        for i, fraction in enumerate(self.kind.widths, 1):
+            width, strides = int(self.width * fraction), self.kind.strides if i == 1 else 1
+            x = self.conv(width, self.kind.kernel_size, strides, name=f"conv{i}")(x)
             x = finish(self.norm(name=f"bn{i}")(x))
         return x, self._pooled(x)
 
