@@ -3,7 +3,7 @@
 import contextlib
 import io
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,7 +66,7 @@ class Data:
     def steps_per_epoch(self) -> int:
         return max(1, round(self.train_size / self.training_batches.batch_size))
 
-    def train(self, start: int = 0) -> Iterator[tuple[int, Batch]]:
+    def train(self, start: int = 0) -> Generator[tuple[int, Batch], None, None]:
         """Yields (k, batch k) for k = start, start + 1, ... without end.
 
         A batch is {"image": uint8 [b, H, W, C], "label": int32 [b], "position": int32 [b]}, this
@@ -78,11 +78,11 @@ class Data:
         with contextlib.closing(reading) as batches:
             yield from zip(itertools.count(start), batches, strict=False)
 
-    def validation(self) -> Iterator[Batch]:
+    def validation(self) -> Generator[Batch, None, None]:
         """Yields {"image", "label", "mask"}: each example once over all processes, then padding."""
         return read(self.validation_batches, 0, ahead=not self.in_memory)
 
-    def test(self) -> Iterator[Batch]:
+    def test(self) -> Generator[Batch, None, None]:
         """As `validation`, of the test split."""
         return read(self.test_batches, 0, ahead=not self.in_memory)
 
