@@ -1,0 +1,1 @@
+"""Experiments: one page each, `python -m train --config=configs/<page>.py[:variant]`."""

@@ -1,0 +1,65 @@
+"""Every field that a config may have, with its default. A page sets what differs."""
+
+from ml_collections import ConfigDict
+
+
+def defaults() -> ConfigDict:
+    """All fields; misspelt ones are refused from here on."""
+    config = ConfigDict()
+    config.seed = 0  # of initialisation, order of the data, augmentation and dropout
+    config.parallel = (
+        "jit"  # over all devices; "pmap" runs the same step for those whose code is built on it
+    )
+    config.log_every = 50  # steps between looks at the metrics
+
+    config.data = ConfigDict()
+    config.data.name = "digits"
+    config.data.dir = "data"  # relative to the checkout, or absolute
+    config.data.batch_size = 256  # global: over all devices and processes
+    config.data.in_memory = False  # decode everything once, gather batches from one array
+    config.data.workers = 0  # processes that read, if not in memory; 0 for threads
+    config.data.augment = ConfigDict()  # at random, every image anew; 0 or False: not
+    config.data.augment.shift = 0.0  # pixels along each axis
+    config.data.augment.rotate = 0.0  # degrees either way
+    config.data.augment.scale = 0.0  # 0.1: by a factor in 0.9..1.1
+    config.data.augment.shear = 0.0  # degrees by which vertical lines lean
+    config.data.augment.flip = False  # left and right, half of the images
+    config.data.augment.crop_padding = 0  # pixels of zeros around, before a crop of the old size
+    config.data.augment.cutout = 0  # pixels, side of a square set to zero
+
+    config.model = ConfigDict()
+    config.model.name = "seresnet20"
+    config.model.dtype = "float32"  # of the computation, or "bfloat16"; variables are float32
+    config.model.options = ConfigDict()  # any further options of senet_jax.create_model
+
+    config.optimizer = ConfigDict()
+    config.optimizer.name = "sgd"  # or "adamw"
+    config.optimizer.weight_decay = (
+        1e-4  # not of biases and norms' scales; sgd adds it to the gradient
+    )
+    config.optimizer.momentum = 0.9  # sgd
+    config.optimizer.nesterov = True  # sgd
+    config.optimizer.beta1 = 0.9  # adamw
+    config.optimizer.beta2 = 0.999  # adamw
+    config.optimizer.epsilon = 1e-8  # adamw
+
+    config.schedule = ConfigDict()
+    config.schedule.name = "cosine"  # to zero, or "step"
+    config.schedule.epochs = 100
+    config.schedule.learning_rate = 0.1  # for a batch of 256; grows in proportion to the batch
+    config.schedule.warmup_epochs = 5.0
+    config.schedule.milestones = (
+        30,
+        60,
+        90,
+    )  # step: the epochs at which the rate is multiplied ...
+    config.schedule.factor = 0.1  # ... by this
+
+    config.label_smoothing = 0.0  # share of the target spread evenly over all classes
+    config.ema_decay = 0.0  # moving average of parameters and running statistics; 0 for none
+
+    config.evaluation = ConfigDict()
+    config.evaluation.every_epochs = 1  # evaluate on the validation split and save
+    config.evaluation.batch_size = 256
+
+    return config.lock()

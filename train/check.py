@@ -1,0 +1,99 @@
+"""Everything that can be refused before a run begins, in one place and all at once."""
+
+import math
+from collections.abc import Iterable, Iterator
+
+import jax
+from ml_collections import ConfigDict
+
+from senet_jax import create_model
+from train.data import BUILDERS
+from train.errors import WrongInput, unknown
+from train.optimizer import OPTIMIZERS, SCHEDULES
+from train.parallel import MODES
+
+DTYPES = ("float32", "bfloat16")
+
+
+def check(config: ConfigDict) -> None:
+    """Raises `WrongInput` with all that is wrong with the values of a config."""
+    problems = [*_names(config), *_numbers(config), *_batches(config), *_model(config)]
+    if problems:
+        raise WrongInput(problems)
+
+
+def _names(config: ConfigDict) -> Iterator[str]:
+    choices: dict[str, tuple[str, Iterable[str]]] = {
+        "data": ("data set", BUILDERS),
+        "optimizer": ("optimizer", OPTIMIZERS),
+        "schedule": ("schedule", SCHEDULES),
+    }
+    for group, (kind, names) in choices.items():
+        if config[group].name not in names:
+            yield f"{unknown(kind, config[group].name, names)} (--config.{group}.name)"
+    if config.parallel not in MODES:
+        yield f"{unknown('way to run in parallel', config.parallel, MODES)} (--config.parallel)"
+    if config.model.dtype not in DTYPES:
+        yield f"{unknown('dtype', config.model.dtype, DTYPES)} (--config.model.dtype)"
+
+
+def _numbers(config: ConfigDict) -> Iterator[str]:
+    at_least_one = 1, math.inf, "1 or more"
+    not_negative = 0, math.inf, "0 or more"
+    fraction = 0, math.nextafter(1, 0), "at least 0 and less than 1"
+    positive = math.nextafter(0, 1), math.inf, "more than 0"
+    limits = {
+        "seed": not_negative,
+        "log_every": at_least_one,
+        "data.batch_size": at_least_one,
+        "data.workers": not_negative,
+        "optimizer.weight_decay": not_negative,
+        "optimizer.momentum": fraction,
+        "optimizer.beta1": fraction,
+        "optimizer.beta2": fraction,
+        "optimizer.epsilon": positive,
+        "schedule.epochs": at_least_one,
+        "schedule.learning_rate": positive,
+        "schedule.warmup_epochs": not_negative,
+        "schedule.factor": positive,
+        "label_smoothing": fraction,
+        "ema_decay": fraction,
+        "evaluation.every_epochs": at_least_one,
+        "evaluation.batch_size": at_least_one,
+    }
+    for field, (least, most, expected) in limits.items():
+        value = _field(config, field)
+        if not least <= value <= most:  # false for nan, too
+            yield f"config.{field} is {value}, expected {expected}."
+    if 1 <= config.schedule.epochs <= config.schedule.warmup_epochs:
+        yield (
+            f"config.schedule.warmup_epochs is {config.schedule.warmup_epochs}, expected less than"
+            f" the {config.schedule.epochs} epochs of the run."
+        )
+
+
+def _batches(config: ConfigDict) -> Iterator[str]:
+    count = jax.device_count()
+    for field in ("data.batch_size", "evaluation.batch_size"):
+        size = _field(config, field)
+        if size >= 1 and size % count:
+            below, above = size // count * count, -(-size // count) * count
+            fits = f"{below} and {above} can" if below else f"{above} can"
+            yield (
+                f"A batch of {size} cannot be split over {count} devices; {fits}"
+                f" (--config.{field}={below or above})."
+            )
+
+
+def _model(config: ConfigDict) -> Iterator[str]:
+    try:
+        create_model(config.model.name, **config.model.options.to_dict())
+    except ValueError as error:
+        yield f"{error} (--config.model)"
+
+
+def _field(config: ConfigDict, field: str):
+    value = config
+    for part in field.split("."):
+        value = value[part]
+    return value

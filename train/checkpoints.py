@@ -1,0 +1,167 @@
+"""Checkpoints: the last two and the best, written in the background, read whatever happened.
+
+Their layout, and reading without the trainer, are `senet_jax.loading`'s.
+"""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+
+from senet_jax import loading
+from senet_jax.loading import Scores
+from train.errors import refusals
+from train.state import State
+
+
+def restore(workdir: Path, like: State) -> State | None:
+    """The newest state that can be read, or None if nothing was saved yet.
+
+    What cannot be read is moved to <workdir>/damaged, with a warning, so that the steps after the
+    one that is restored can be saved again.
+
+    Args:
+      like: shapes, dtypes and places to restore to.
+
+    Raises:
+      WrongInput: there are checkpoints and none can be read: starting over would overwrite them.
+    """
+    directory = loading.checkpoint_directory(workdir)
+    steps = loading.saved_steps(directory)[::-1]
+    if not steps:
+        return None
+
+    def read(step: int) -> State:
+        loading.read_description(directory, step)
+        loading.read_scores(directory, step)
+        with ocp.StandardCheckpointer() as checkpointer:
+            return checkpointer.restore(directory / str(step) / "state", like)
+
+    with refusals():
+        step, state, damaged = loading.first_readable(directory, steps, read)
+    for newer in steps[: steps.index(step)]:
+        _move_aside(workdir, newer)
+    if damaged:
+        lost = steps[0] - step
+        warnings.warn(
+            f"{damaged} Going on from step {step}: {lost} steps are done again. What is damaged is"
+            f" now in {workdir / 'damaged'}.",
+            stacklevel=2,
+        )
+    _drop_unreadable_scores(workdir, directory)
+    return state
+
+
+class Checkpoints:
+    """Writes a run's checkpoints while it trains. A context: leaving it waits for the last save.
+
+    Keeps the last two and the best (by `loading.preference`).
+    """
+
+    def __init__(self, workdir: Path, description: dict[str, Any]):
+        """`description` is what `loading.read_description` returns, without the format."""
+        self.directory = loading.checkpoint_directory(workdir)
+        self._description = {"format": loading.CHECKPOINT_FORMAT, **description}
+        policies = ocp.checkpoint_managers
+        # Not max_to_keep: with best_fn it deletes the newest checkpoint when it isn't the best.
+        keep = policies.AnyPreservationPolicy(
+            [
+                policies.LatestN(2),
+                policies.BestN(
+                    get_metric_fn=loading.preference, n=1, keep_checkpoints_without_metrics=False
+                ),
+            ]
+        )
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=keep,
+            best_fn=loading.preference,  # makes Orbax write the scores
+            cleanup_tmp_directories=True,  # what a kill while saving has left
+        )
+        self._manager = ocp.CheckpointManager(self.directory, options=options)
+        self._scored = {
+            step
+            for step in loading.saved_steps(self.directory)
+            if loading.read_scores(self.directory, step) is not None
+        }
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._manager.close()  # raises what went wrong with the last save
+
+    def has_scores(self, step: int) -> bool:
+        """Whether this step was evaluated and saved."""
+        return step in self._scored
+
+    def save(self, step: int, state: State, scores: Scores | None = None) -> None:
+        """Begins to save a state; the next save, or leaving the context, raises if it failed.
+
+        The state may be donated at once. A step that is there already stays, unless it gets its
+        scores now: then it is written again.
+        """
+        self._manager.wait_until_finished()
+        if step in self._manager.all_steps():
+            if scores is None:
+                return
+            self._manager.delete(step)
+        self._manager.save(
+            step,
+            args=ocp.args.Composite(
+                state=ocp.args.StandardSave(state), config=ocp.args.JsonSave(self._description)
+            ),
+            metrics=scores,
+            force=True,
+        )
+        if scores is not None:
+            self._scored.add(step)
+
+    def wait(self) -> None:
+        """Until all that was saved is on disk; raises if it isn't."""
+        self._manager.wait_until_finished()
+
+
+def best(workdir: Path) -> tuple[int, Scores, dict[str, Any]]:
+    """The step that the validation split chose, its scores, and its variables (averages, if kept).
+
+    Warns, and takes the next best, where the best one is damaged.
+    """
+    directory = loading.checkpoint_directory(workdir)
+
+    def read(step: int) -> tuple[Scores, dict[str, Any]]:
+        scores = loading.read_scores(directory, step)
+        if scores is None:
+            raise ValueError("the step was not evaluated")
+        return scores, loading.read_variables(directory, step)
+
+    steps = loading.steps_by_preference(directory)
+    step, (scores, variables), damaged = loading.first_readable(directory, steps, read)
+    if damaged:
+        warnings.warn(f"{damaged} The next best is step {step}.", stacklevel=2)
+    return step, scores, variables
+
+
+def _move_aside(workdir: Path, step: int) -> None:
+    if jax.process_index() != 0:
+        return
+    target = workdir / "damaged" / str(step)
+    while target.exists():
+        target = target.with_name(target.name + "-again")
+    target.parent.mkdir(exist_ok=True)
+    (loading.checkpoint_directory(workdir) / str(step)).rename(target)
+
+
+def _drop_unreadable_scores(workdir: Path, directory: Path) -> None:
+    """Moves older checkpoints with damaged scores aside: Orbax refuses to start beside them."""
+    for step in loading.saved_steps(directory):
+        try:
+            loading.read_scores(directory, step)
+        except ValueError:
+            _move_aside(workdir, step)
+            warnings.warn(
+                f"{directory / str(step)} cannot be read and is now in {workdir / 'damaged'}: if it"
+                f" was the best of the run, the best is now another.",
+                stacklevel=3,
+            )

@@ -1,0 +1,226 @@
+"""A run from the first step to the test result; every verb has its own file."""
+
+import math
+from collections.abc import Callable, Generator
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from senet_jax import create_model
+from senet_jax.loading import Scores
+from train import checkpoints as saved
+from train.augment import AugmentOptions
+from train.check import check
+from train.checkpoints import Checkpoints
+from train.config import as_json
+from train.data import Data, make_data
+from train.errors import WrongInput, refusals
+from train.interrupt import Interrupted, Interruption
+from train.metrics import merge, summarise
+from train.optimizer import make_optimizer, make_schedule
+from train.parallel import Devices
+from train.report import Report
+from train.state import State, Variables, init_state
+from train.step import Recipe, eval_step, train_step
+from train.summary import draw_attention, tell
+from train.workdir import Result, check_workdir, claimed, read_result, write_result
+
+
+def run(config: ConfigDict, workdir: str | Path) -> Result:
+    """Trains as the config says, or goes on where the run in `workdir` has stopped.
+
+    Returns:
+      {"steps", "step", the chosen one's, "validation", its scores, "test", its scores}.
+
+    Raises:
+      WrongInput: the config, the directory or the device count won't do; nothing was touched.
+      Interrupted: SIGINT or SIGTERM came; all is saved.
+    """
+    workdir = Path(workdir).absolute()
+    check(config)
+    check_workdir(workdir, config)
+    if (result := read_result(workdir)) is not None:
+        tell(result, workdir, again=True)
+        return result
+    with Interruption() as interruption:
+        return _train(config, workdir, interruption)
+
+
+def _train(config: ConfigDict, workdir: Path, interruption: Interruption) -> Result:
+    with refusals():
+        devices = Devices(config.parallel)
+        data = make_data(config, jax.process_index(), jax.process_count())
+        recipe = make_recipe(config, data, devices)
+        init = _initialiser(config, data, recipe)
+        like = devices.abstract(init)
+    steps = config.schedule.epochs * data.steps_per_epoch
+    every = config.evaluation.every_epochs * data.steps_per_epoch
+    train = devices.compile(partial(train_step, recipe), donate=True)
+    score = partial(evaluate, devices.compile(partial(eval_step, recipe)), devices, interruption)
+
+    with claimed(workdir, config):
+        state = saved.restore(workdir, like)
+        if state is None:
+            state = devices.born(init)
+        step = int(state.step)  # counted here from now on: asking the device would wait for it
+        _introduce(config, data, devices, like, step, steps)
+        with (
+            Checkpoints(workdir, describe(config, data)) as checkpoints,
+            _report(config, workdir, data, step, steps) as report,
+            closing(data.train(step)) as batches,
+        ):
+            try:
+                while True:
+                    due = step > 0 and (step % every == 0 or step == steps)
+                    if due and not checkpoints.has_scores(step):  # resumed runs may begin with it
+                        scores = _validate(state, score, data)
+                        report.validation(step, scores)
+                        checkpoints.save(step, state, scores)
+                    interruption.check()
+                    if step == steps:
+                        break
+                    _, batch = next(batches)
+                    state, metrics = train(state, devices.put(batch))
+                    step += 1
+                    report.train(step, metrics)
+                checkpoints.wait()
+                chosen, validation, variables = saved.best(workdir)
+                test = score(devices.put_whole(variables), data.test())
+                report.test(test)
+            except Interrupted as stop:
+                report.flush()  # before saving: lines that are missing then never come back
+                checkpoints.save(step, state)
+                stop.message = f"Stopped at step {step} of {steps}, saved in {workdir}."
+                raise
+        result = {"steps": steps, "step": chosen, "validation": validation, "test": test}
+        write_result(workdir, result)
+    draw_attention(workdir, recipe, data, variables)
+    tell(result, workdir)
+    return result
+
+
+def make_recipe(config: ConfigDict, data: Data, devices: Devices) -> Recipe:
+    """What the steps need, from what a person chose and what follows from the data and the devices.
+
+    Raises:
+      ValueError: the number of classes is not the data's; the library's refusals.
+    """
+    schedule = make_schedule(config, data.steps_per_epoch)
+    return Recipe(
+        model=_model(config, data, devices),
+        optimizer=make_optimizer(config, schedule),
+        schedule=schedule,
+        seed=config.seed,
+        augment=AugmentOptions.from_config(config.data.augment),
+        mean=data.mean,
+        std=data.std,
+        label_smoothing=config.label_smoothing,
+        ema_decay=config.ema_decay,
+        axis_name=devices.axis_name,
+    )
+
+
+def describe(config: ConfigDict, data: Data) -> dict[str, Any]:
+    """What `senet_jax.load` must know of a run, and what a person may want to."""
+    return {
+        "model": {"name": config.model.name, "options": _options(config, data)},
+        "class_names": list(data.class_names),
+        "mean": list(data.mean),
+        "std": list(data.std),
+        "image_shape": list(data.image_shape),
+        "config": as_json(config),
+    }
+
+
+def evaluate(
+    eval_step: Callable[..., Any],
+    devices: Devices,
+    interruption: Interruption,
+    variables: Variables,
+    batches: Generator[dict[str, np.ndarray], None, None],
+) -> Scores:
+    """Means over all examples of a split: {"loss", "accuracy"}.
+
+    Raises:
+      Interrupted: between two batches.
+    """
+    sums = []
+    with closing(batches):  # readers that run ahead end at once, also on interruption
+        for batch in batches:
+            sums.append(eval_step(variables, devices.put(batch)))
+            interruption.check()
+    return summarise(merge(*jax.device_get(sums)))
+
+
+def _validate(state: State, score: Callable[..., Scores], data: Data) -> Scores:
+    """Validation scores of the variables and, as "ema_loss", "ema_accuracy", of their averages."""
+    scores = score(state.variables, data.validation())
+    if state.ema:
+        averaged = score(state.ema, data.validation())
+        scores |= {f"ema_{name}": value for name, value in averaged.items()}
+    return scores
+
+
+def _initialiser(config: ConfigDict, data: Data, recipe: Recipe) -> Callable[[], State]:
+    return partial(
+        init_state,
+        recipe.model,
+        recipe.optimizer,
+        data.image_shape,
+        seed=config.seed,
+        ema=bool(config.ema_decay),
+    )
+
+
+def _report(config: ConfigDict, workdir: Path, data: Data, step: int, steps: int) -> Report:
+    return Report(
+        workdir,
+        total_steps=steps,
+        steps_per_epoch=data.steps_per_epoch,
+        start_step=step,
+        batch_size=config.data.batch_size,
+        log_every=config.log_every,
+    )
+
+
+def _model(config: ConfigDict, data: Data, devices: Devices) -> nn.Module:
+    model = create_model(config.model.name, **_options(config, data))
+    if devices.axis_name is None:
+        return model
+    # Batch statistics over all devices, as under jit, where the batch is one array.
+    return model.clone(norm=model.norm.clone(axis_name=devices.axis_name))
+
+
+def _options(config: ConfigDict, data: Data) -> dict[str, Any]:
+    options = as_json(config.model.options)
+    if options.setdefault("num_classes", data.num_classes) != data.num_classes:
+        raise WrongInput(
+            f"config.model.options.num_classes is {options['num_classes']}, but the data set"
+            f" {config.data.name!r} has {data.num_classes} classes: leave it out."
+        )
+    return options | {"dtype": config.model.dtype}
+
+
+def _introduce(
+    config: ConfigDict, data: Data, devices: Devices, like: State, step: int, steps: int
+) -> None:
+    if jax.process_index() != 0:
+        return
+    count = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(like.params))
+    kinds = ", ".join(sorted({device.device_kind for device in devices.devices}))
+    print(
+        f"{config.model.name}, {count:,} parameters, on {config.data.name}: {data.train_size:,}"
+        f" images to train, {data.validation_size:,} to validate, {data.test_size:,} to test."
+    )
+    print(
+        f"{steps} steps of {config.data.batch_size} images on {len(devices)} x {kinds}"
+        f" ({config.parallel})."
+    )
+    if step:
+        print(f"Going on from step {step}.", flush=True)

@@ -1,0 +1,52 @@
+"""All that a run is at one step, as one pytree."""
+
+from typing import Any
+
+import flax
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+
+Variables = dict[str, Any]  # {"params": ..., "batch_stats": ...}
+
+
+class State(flax.struct.PyTreeNode):
+    """What a checkpoint holds.
+
+    Attributes:
+      step: optimizer steps done, int32; the next one's data, rate and random keys follow from it.
+      params, batch_stats: the model's variables.
+      opt_state: Optax's.
+      ema: moving averages {"params", "batch_stats"}; {} where the run keeps none.
+    """
+
+    step: jax.Array
+    params: Any
+    batch_stats: Any
+    opt_state: Any
+    ema: Variables
+
+    @property
+    def variables(self) -> Variables:
+        return {"params": self.params, "batch_stats": self.batch_stats}
+
+
+def init_state(
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    image_shape: tuple[int, int, int],
+    *,
+    seed: int,
+    ema: bool,
+) -> State:
+    """The state of step 0, a function of the seed; averages start at the parameters themselves."""
+    variables = model.init(jax.random.key(seed), jnp.zeros((1, *image_shape)), train=False)
+    params, batch_stats = variables["params"], variables.get("batch_stats", {})
+    return State(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        batch_stats=batch_stats,
+        opt_state=optimizer.init(params),
+        ema={"params": params, "batch_stats": batch_stats} if ema else {},
+    )
