@@ -1,0 +1,100 @@
+"""What must be seen on 8 devices, in one process: `python -m tests.train.eight_devices OUT DATA`.
+
+Leaves in OUT: <mode>-<devices>.npz with loss, gradients and statistics of a step from each of some
+states; refusal.txt; and run/, the working directory of a whole run under pmap.
+"""
+
+import os
+import sys
+from functools import partial
+from pathlib import Path
+
+os.environ["XLA_FLAGS"] = (
+    # without optimisation the programs compile in half the time, and they run but a few times
+    "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
+)
+
+import jax
+import numpy as np
+import optax
+
+from tests.train import small
+from train.config import read_config
+from train.errors import WrongInput
+from train.loop import run
+from train.parallel import MODES, Devices
+from train.step import train_step
+
+STATES = (0, 1, 2, 5, 8)  # steps from which one step is taken in every way
+
+
+def main(out: Path, data: Path) -> None:
+    assert jax.device_count() == 8
+    states = trajectory()
+    for mode in MODES:
+        for count in (1, 8):
+            np.savez(out / f"{mode}-{count}.npz", **one_step_each(states, mode, count))
+    (out / "refusal.txt").write_text(refusal())
+    config = read_config(
+        "configs/digits.py",
+        [
+            *small.RUN[1:],
+            f"--config.data.dir={data}",
+            "--config.schedule.epochs=1",
+            "--config.parallel=pmap",
+        ],
+    )
+    run(config, out / "run")
+
+
+def keeps_gradients() -> optax.GradientTransformation:
+    """Plain descent whose state is the gradient it was given."""
+    return optax.GradientTransformation(
+        init=lambda params: jax.tree.map(np.zeros_like, params),
+        update=lambda gradients, _, params: (
+            jax.tree.map(lambda g: -0.05 * g, gradients),
+            gradients,
+        ),
+    )
+
+
+def trajectory() -> dict:
+    """States along a run on one device, on the host."""
+    recipe = small.recipe(optimizer=keeps_gradients())
+    step = jax.jit(partial(train_step, recipe))
+    state = small.state_of(recipe)
+    states = {}
+    for k in range(max(STATES) + 1):
+        states[k] = jax.device_get(state)
+        state, _ = step(state, small.batch(seed=k))
+    return {k: states[k] for k in STATES}
+
+
+def one_step_each(states: dict, mode: str, count: int) -> dict[str, np.ndarray]:
+    devices = Devices(mode, jax.devices()[:count])
+    recipe = small.recipe(devices, optimizer=keeps_gradients())
+    step = devices.compile(partial(train_step, recipe))
+    seen = {}
+    for k, state in states.items():
+        after, metrics = step(devices.put_whole(state), devices.put(small.batch(seed=k)))
+        assert all(leaf.sharding.is_fully_replicated for leaf in jax.tree.leaves(after))
+        found = {
+            "sums": {name: metrics[name] for name in ("loss", "correct", "count")},
+            "gradients": after.opt_state,
+            "statistics": after.batch_stats,
+            "ema": after.ema,
+        }
+        seen |= {f"{k}{path}": leaf for path, leaf in small.leaves(found).items()}
+    return seen
+
+
+def refusal() -> str:
+    try:
+        run(small.config(**{"data.batch_size": 100, "evaluation.batch_size": 5}), "nowhere")
+    except WrongInput as error:
+        return str(error)
+    return ""
+
+
+if __name__ == "__main__":
+    main(*map(Path, sys.argv[1:]))
