@@ -1,0 +1,356 @@
+"""(SE-)ResNets: blocks against their formulas, counts against the published ones, deferred against
+plain.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import traverse_util
+
+from senet_jax import SEBlock, attention_weights, create_model, functional, list_models
+from senet_jax.models.blocks import PLACES
+from senet_jax.models.spec import options_of
+
+# Parameters: timm's models, and for CIFAR the 6n+2 networks with option-B shortcuts and biased SE
+COUNTS = {
+    "seresnet18": 11_779_624,
+    "seresnet34": 21_960_416,
+    "seresnet50": 28_088_024,
+    "seresnet101": 49_326_872,
+    "seresnet152": 66_821_848,
+    "resnet18": 11_689_512,
+    "resnet34": 21_797_672,
+    "resnet50": 25_557_032,
+    "resnet101": 44_549_160,
+    "resnet152": 60_192_808,
+    "seresnet20": 274_847,
+    "seresnet32": 470_861,
+    "seresnet44": 666_875,
+    "seresnet56": 862_889,
+    "seresnet110": 1_744_952,
+    "resnet20": 272_474,
+    "resnet32": 466_906,
+    "resnet44": 661_338,
+    "resnet56": 855_770,
+    "resnet110": 1_730_714,
+}
+# SE-ResNet-50 with C // 16, with and without biases (Tables 14 and 15; "printed 25.8M" for 3x3)
+COUNTS_BY_PLACE = {
+    "standard": (28_088_024, 28_071_976),
+    "pre": (27_562_140, 27_548_200),
+    "post": (28_088_024, 28_071_976),
+    "identity": (28_088_024, 28_071_976),
+    "3x3": (25_718_228, 25_714_216),
+}
+EVERY_PLACEMENT = [*PLACES, ("standard", "identity"), (("3x3", "post"), ("pre",))]
+
+
+def count(model, size=64):
+    images = jnp.zeros((1, size, size, 3))
+    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), images))
+    return sum(p.size for p in jax.tree.leaves(shapes["params"]))
+
+
+def twin(bottleneck=True, **options):
+    """A small network with an identity and a projection shortcut."""
+    options = dict(stage_sizes=(1, 1), width=8, attention=SEBlock(reduction=4)) | options
+    if bottleneck:  # a projection in both stages, so an identity needs a second block
+        options = dict(bottleneck=True) | options | dict(stage_sizes=(2, 1))
+    return create_model("seresnet20", **options)
+
+
+def features(model, variables, images):
+    return jax.jit(partial(model.apply, method="features"))(variables, images)
+
+
+def random_images(n=4, size=12, seed=0, dtype=np.float32):
+    return jnp.asarray(np.random.default_rng(seed).normal(size=(n, size, size, 3)), dtype)
+
+
+def random_variables(model, images, seed=0):
+    """Variables with nothing at zero or one, so that no mistake hides."""
+    r = np.random.default_rng(seed)
+    variables = jax.jit(model.init)(jax.random.key(seed), images)
+    jitter = lambda p: p + jnp.asarray(r.uniform(0.1, 0.3, size=p.shape), p.dtype)
+    return jax.tree.map(lambda p: jitter(p) if p.ndim == 1 else p, variables)
+
+
+def test_every_model_has_its_published_parameters():
+    assert {name: count(create_model(name)) for name in COUNTS} == COUNTS
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_every_place_has_its_parameters(place):
+    for use_bias, expected in zip((True, False), COUNTS_BY_PLACE[place], strict=True):
+        attention = SEBlock(use_bias=use_bias)
+        assert count(create_model("resnet50", attention=attention, placement=place)) == expected
+
+
+def test_attention_turns_plain_into_se_and_back():
+    assert count(create_model("seresnet50", attention=None)) == COUNTS["resnet50"]
+    images = jax.ShapeDtypeStruct((1, 64, 64, 3), np.float32)
+    trees = [
+        jax.eval_shape(model.init, jax.random.key(0), images)
+        for model in (create_model("resnet50", attention=SEBlock()), create_model("seresnet50"))
+    ]
+    assert trees[0] == trees[1]
+
+
+def test_stages_may_differ():
+    model = create_model("resnet50", attention=(None, SEBlock(), SEBlock(reduction=8), None))
+    variables = jax.eval_shape(model.init, jax.random.key(0), random_images(1, 64))["params"]
+    with_se = {stage for stage in variables if "se" in variables[stage].get("block1", {})}
+    assert with_se == {"stage2", "stage3"}
+    assert variables["stage3"]["block1"]["se"]["fc1"]["kernel"].shape == (1024, 128)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50", "resnet20"])
+@pytest.mark.parametrize("size", [64, 65, 97])
+def test_features_are_as_feature_info_says(name, size):
+    model = create_model(name)
+    images = jax.ShapeDtypeStruct((2, size, size, 3), np.float32)
+    variables = jax.eval_shape(model.init, jax.random.key(0), images)
+    apply = lambda v, x: model.apply(v, x, method="features")
+    for level, info in zip(
+        jax.eval_shape(apply, variables, images), model.feature_info, strict=True
+    ):
+        side = -(-size // info.stride)
+        assert level.shape == (2, side, side, info.channels)
+
+
+def test_without_classes_the_pooled_features_come_out():
+    images = random_images()
+    model = twin(num_classes=0)
+    variables = jax.jit(model.init)(jax.random.key(0), images)
+    assert "head" not in variables["params"]
+    last = features(model, variables, images)[-1]
+    pooled = jax.jit(model.apply)(variables, images)
+    np.testing.assert_allclose(pooled, last.mean((1, 2)), rtol=1e-6, atol=1e-6)
+
+
+# ---- a block written out from the paper's formulas, without any of our layers ----
+
+
+def conv_bn(params, stats, x, index, strides=1, name="conv{}", norm="bn{}"):
+    kernel = params[name.format(index)]["kernel"]
+    pad = kernel.shape[0] // 2
+    x = jax.lax.conv_general_dilated(
+        x, kernel, (strides,) * 2, ((pad, pad),) * 2, dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+    p, s = params[norm.format(index)], stats[norm.format(index)]
+    spread = lambda v: v[None, None, None]
+    normal = (x - spread(s["mean"])) / jnp.sqrt(spread(s["var"]) + 1e-5)
+    return normal * spread(p["scale"]) + spread(p["bias"])
+
+
+def block_by_formula(params, stats, x, strides, place, gates):
+    def E(u, at):
+        if at != place:
+            return u
+        gates.append(functional.channel_attention(u, params["se"]))
+        return u * gates[-1][:, None, None]
+
+    relu = jax.nn.relu
+    layers = 3 if "conv3" in params else 2
+    strided = 2 if layers == 3 else 1  # which convolution has the stride
+    y = E(x, "pre")
+    for i in range(1, layers):
+        y = conv_bn(params, stats, y, i, strides if i == strided else 1)
+        y = relu(E(y, "3x3") if i == layers - 1 else y)
+    y = E(conv_bn(params, stats, y, layers), "standard")
+    S = x
+    if "shortcut_conv" in params:
+        S = conv_bn(params, stats, x, "", strides, "shortcut_conv{}", "shortcut_bn{}")
+    return E(relu(E(S, "identity") + y), "post")
+
+
+@pytest.mark.parametrize("bottleneck", [True, False])
+@pytest.mark.parametrize("place", PLACES)
+def test_blocks_compute_the_papers_formulas(bottleneck, place):
+    model, images = twin(bottleneck, placement=place), random_images()
+    variables = random_variables(model, images)
+    levels = features(model, variables, images)
+    gates, x = [], levels[0]
+    for stage, blocks in enumerate(model.stage_sizes, 1):
+        for block in range(1, blocks + 1):
+            path = f"stage{stage}", f"block{block}"
+            params, stats = (variables[c][path[0]][path[1]] for c in ("params", "batch_stats"))
+            strides = 2 if stage == 2 and block == 1 else 1
+            x = block_by_formula(params, stats, x, strides, place, gates)
+        np.testing.assert_allclose(x, levels[stage], rtol=1e-4, atol=1e-4)
+    found = attention_weights(model, variables, images)
+    assert len(found) == sum(model.stage_sizes)
+    for ours, theirs in zip(found.values(), gates, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+# ---- deferred against plain ----
+
+
+def train_step(model, variables, images):
+    weights = jnp.cos(jnp.arange(40.0)).reshape(4, 10).astype(images.dtype)
+
+    def loss(params, images):
+        logits, updates = model.apply(
+            {**variables, "params": params}, images, train=True, mutable=["batch_stats"]
+        )
+        return jnp.sum(weights * jax.nn.log_softmax(logits)), (logits, updates)
+
+    return jax.jit(jax.value_and_grad(loss, argnums=(0, 1), has_aux=True))(
+        variables["params"], images
+    )
+
+
+def norm(t):
+    return float(jnp.sqrt(sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(t))))
+
+
+def relative_errors(ours, theirs, floor):
+    """Of every array: the error's norm over its own, or over `floor` times that of all together.
+
+    The floor is for gradients that nearly cancel: they carry the rounding errors of their terms.
+    """
+    least = floor * norm(theirs)
+    return jax.tree.map(lambda p, q: norm(p - q) / max(norm(q), least), ours, theirs)
+
+
+def assert_steps_agree(ours, theirs, tolerance, floor=0.0):
+    """Loss, logits, running statistics, gradients of every parameter and of the images."""
+    for a, b in zip(ours, theirs, strict=True):
+        errors = relative_errors(a, b, floor)
+        assert max(jax.tree.leaves(errors)) < tolerance, errors
+
+
+@pytest.mark.parametrize("bottleneck", [True, False])
+@pytest.mark.parametrize("placement", EVERY_PLACEMENT)
+def test_deferred_and_plain_agree_in_everything(bottleneck, placement):
+    images = random_images()
+    fused, plain = (twin(bottleneck, placement=placement, fused=f) for f in (True, False))
+    variables = random_variables(fused, images)
+    abstract = lambda model: jax.eval_shape(model.init, jax.random.key(0), images)
+    assert abstract(fused) == abstract(plain)
+    steps = [train_step(m, variables, images) for m in (fused, plain)]
+    assert_steps_agree(*steps, tolerance=1e-5, floor=0.01)
+
+
+@pytest.mark.parametrize("bottleneck", [True, False])
+def test_deferred_and_plain_agree_to_the_last_digits_of_float64(bottleneck, x64):
+    images = random_images(dtype=np.float64)
+    options = dict(placement=PLACES, dtype="float64", param_dtype="float64")
+    options["attention"] = SEBlock(reduction=4, param_dtype="float64")
+    fused, plain = (twin(bottleneck, fused=f, **options) for f in (True, False))
+    variables = random_variables(fused, images)
+    steps = [train_step(m, variables, images) for m in (fused, plain)]
+    assert_steps_agree(*steps, tolerance=1e-11)
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_bfloat16_stays_near_float32(fused):
+    images = random_images()
+    low, full = (twin(fused=fused, dtype=d) for d in ("bfloat16", "float32"))
+    variables = random_variables(full, images)
+    (_, (logits, updates)), _ = train_step(low, variables, images)
+    (_, (exact, _)), _ = train_step(full, variables, images)
+    assert logits.dtype == jnp.float32
+    assert {s.dtype for s in jax.tree.leaves(updates)} == {jnp.dtype("float32")}
+    # bf16 has 8 bits: each of 10 convolutions rounds by up to 0.4 %
+    assert norm(logits - exact) / norm(exact) < 0.05
+
+
+# ---- conformance: one small twin of every model ----
+
+
+def distinct_twins():
+    """Small networks that differ as the zoo's do; plain ones only where no SE network is like them."""
+    twins = {}
+    for name in sorted(list_models(), key=lambda name: create_model(name).attention is None):
+        model = create_model(name, stage_sizes=(1, 1), width=8, num_classes=10, dropout=0.0)
+        if model.cardinality > 1:
+            model = model.clone(cardinality=2, base_width=32)
+        alike = create_model("resnet18", **options_of(model) | dict(attention=None))
+        twins.setdefault(alike, (name, model.attention is not None))
+    for model, (name, attend) in twins.items():
+        twin = model.clone(attention=SEBlock(reduction=2)) if attend else model
+        yield pytest.param(twin, id=name)
+
+
+@pytest.mark.parametrize("model", distinct_twins())
+def test_every_model_trains_and_infers(model):
+    images = random_images(size=16)
+    variables = random_variables(model, images)
+    _, (gradients, _) = train_step(model, variables, images)
+    gradients = traverse_util.flatten_dict(gradients, sep="/")
+    assert all(np.isfinite(g).all() for g in gradients.values())
+    assert [path for path, g in gradients.items() if not np.any(g)] == []
+    infer = jax.jit(partial(model.apply, train=False, mutable=["batch_stats"]))
+    logits, updates = infer(variables, images)
+    assert logits.shape == (4, 10)
+    jax.tree.map(np.testing.assert_array_equal, updates["batch_stats"], variables["batch_stats"])
+    gates = attention_weights(model, variables, images)
+    assert len(gates) == (0 if model.attention is None else 2)
+
+
+def test_equal_models_are_compiled_once():
+    compilations = 0
+
+    def forward(model, variables, images):
+        nonlocal compilations
+        compilations += 1  # runs only while tracing
+        return model.apply(variables, images)
+
+    images = random_images()
+    variables = jax.jit(twin().init)(jax.random.key(0), images)
+    jitted = jax.jit(forward, static_argnums=0)
+    for _ in range(3):
+        jitted(twin(), variables, images)
+    assert compilations == 1
+    assert twin() == twin()
+    assert twin() != twin(width=16)
+
+
+@pytest.mark.parametrize(
+    ("options", "shape", "error", "sentence"),
+    [
+        (
+            {},
+            (12, 12, 3),
+            ValueError,
+            r"shape \(12, 12, 3\), expected \[N, H, W, C\].*image\[None\]",
+        ),
+        ({}, (4, 12, 12), ValueError, r"shape \(4, 12, 12\).*images\[\.\.\., None\]"),
+        ({}, (0, 12, 12, 3), ValueError, "at least one image"),
+        (
+            dict(attention=SEBlock(reduction=64)),
+            (1, 12, 12, 3),
+            ValueError,
+            "reduction=64 leaves no",
+        ),
+        (
+            dict(placement="middle"),
+            (1, 12, 12, 3),
+            ValueError,
+            "Unknown placement 'middle': expected",
+        ),
+        (
+            dict(attention=(None,) * 3),
+            (1, 12, 12, 3),
+            ValueError,
+            "attention has 3 entries.*2 stages",
+        ),
+        (dict(stem="fancy"), (1, 12, 12, 3), ValueError, "Unknown stem 'fancy': expected"),
+    ],
+)
+def test_wrong_input_gets_a_sentence(options, shape, error, sentence):
+    with pytest.raises(error, match=sentence):
+        twin(**options).init(jax.random.key(0), jnp.ones(shape))
+
+
+def test_integers_and_other_channels_get_a_sentence():
+    with pytest.raises(TypeError, match="images are uint8, expected floats"):
+        twin().init(jax.random.key(0), jnp.ones((1, 12, 12, 3), jnp.uint8))
+    variables = twin().init(jax.random.key(0), jnp.ones((1, 12, 12, 3)))
+    with pytest.raises(ValueError, match=r"stem/conv1/kernel has shape .* input with 1 channels"):
+        twin().apply(variables, jnp.ones((1, 12, 12, 1)))
