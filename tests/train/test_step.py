@@ -57,6 +57,18 @@ def test_metrics_are_sums_over_the_batch_by_numpy(recipe, step, state):
     assert metrics["learning_rate"] == np.float32(0.05)
 
 
+def test_training_and_evaluation_have_the_same_loss(recipe, state, scores):
+    """By NumPy, on what the model says of a batch."""
+    batch = small.batch()
+    sums = scores(state.variables, batch | {"mask": np.ones(32, np.float32)})
+    images = (batch["image"] / np.float32(255) - 0.3) / 0.4
+    logits = recipe.model.apply(state.variables, images.astype(np.float32), train=False)
+    log_p = np.asarray(jax.nn.log_softmax(logits), np.float64)
+    target = 0.9 * np.eye(small.CLASSES)[batch["label"]] + 0.1 / small.CLASSES
+    np.testing.assert_allclose(sums["loss"], -(target * log_p).sum(), rtol=1e-5)
+    assert sums["correct"] == (logits.argmax(axis=-1) == batch["label"]).sum()
+
+
 def test_smoothed_targets_sum_to_one():
     """For equal logits the loss is log(classes) whatever the smoothing."""
     losses = cross_entropy(np.zeros((2, 10)), np.array([3, 7]), smoothing=0.3)
