@@ -11,9 +11,7 @@ import pytest
 from senet_jax import loading
 from tests.train import small
 from train.__main__ import main
-from train.check import check
 from train.config import as_json, differences, read_config
-from train.errors import WrongInput
 
 
 @pytest.fixture
@@ -224,13 +222,6 @@ def test_configs_differ_but_for_harmless_fields():
         "model.options.attention is None, was not set",
         "seed is 3, was 0",
     ]
-
-
-def test_every_variant_passes_the_checks():
-    for page_of_config in ("configs/digits.py", "configs/digits.py:plain"):
-        check(read_config(page_of_config))
-    with pytest.raises(WrongInput):
-        check(small.config(**{"schedule.epochs": 0}))
 
 
 def test_a_workdir_of_another_experiment_is_refused_untouched(tmp_path, refused):
