@@ -1,8 +1,10 @@
 """Who may import whom, read off the sources and off a fresh interpreter."""
 
 import ast
+import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,13 +15,15 @@ LOADED_WITH_THE_LIBRARY = {"jax", "flax", "numpy", "senet_jax"}
 OPTIONAL = (
     {"optax", "orbax", "tensorstore", "absl", "ml_collections", "tqdm", "tensorboardX"}
     | {"grain", "tensorflow_datasets", "tensorflow", "sklearn", "PIL", "matplotlib"}
+    | {"safetensors", "huggingface_hub", "torch", "timm"}
     | {"train", "configs"}
 )
 
 # Arrows go one way, from the first floor up. What is not named stands on the floor TOOLS: loading,
 # attention and the like, which may use each other.
-FLOORS = {"functional": 0, "fused": 1, "layers": 2, "models": 3, "plotting": 5, "cli": 5}
+FLOORS = {"functional": 0, "fused": 1, "layers": 2, "models": 3}
 TOOLS = 4
+FLOORS |= {"plotting": 5, "cli": 5, "__main__": 6}
 
 
 def sources(folder: str) -> list[Path]:
@@ -112,6 +116,15 @@ def test_the_library_loads_jax_flax_and_numpy_alone():
         if name.split(".")[0] not in allowed
     ]
     assert not wrong, "\n".join(wrong)
+
+
+def test_extras_that_error_messages_recommend_exist():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
+    for path in [*sources("senet_jax"), *sources("train")]:
+        for names in re.findall(r"senet_jax\[([\w,]+)\]", path.read_text()):
+            assert set(names.split(",")) <= set(extras), f"{path} recommends senet_jax[{names}]"
 
 
 def test_configs_are_pages_not_programs():
