@@ -7,17 +7,18 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-# Kaiming initialisation by fan-out, as the public (SE-)ResNets; not truncated, unlike jax's
-# he_normal
+# Kaiming initialisation by fan-out, as the public (SE-)ResNets; jax's he_normal is truncated
 kaiming_fan_out = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
 
 class Conv(nn.Module):
-    """2-D convolution `[N, H, W, C]` -> `[N, ceil(H / strides), ceil(W / strides), features]` (odd
-    kernels).
+    """2-D convolution: `[N, H, W, C]` -> `[N, ceil(H / strides), ceil(W / strides), features]`.
 
-    Pads `kernel_size // 2` on every side, as torch and Caffe do. XLA's "SAME" pads strided
-    convolutions of even sizes on one side only: same shapes, other numbers.
+    Attributes:
+      kernel_size: height and width of the kernel, odd.
+      padding: "torch" pads `kernel_size // 2` on every side, as Caffe does too. "same" is
+        TensorFlow's, which at even sizes pads strided convolutions on one side only: same shapes,
+        other numbers.
 
     Raises:
       ValueError: the input isn't `[N, H, W, C]`, the groups do not divide the channels, or the
@@ -28,6 +29,7 @@ class Conv(nn.Module):
     kernel_size: int = 3
     strides: int = 1
     groups: int = 1
+    padding: str = "torch"
     use_bias: bool = False
     kernel_init: Callable = kaiming_fan_out
     dtype: DTypeLike | None = None
@@ -37,22 +39,27 @@ class Conv(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         shape = self._kernel_shape(x)
         kernel = self.param("kernel", self.kernel_init, shape, self.param_dtype)
-        bias = (
-            self.param("bias", nn.initializers.zeros, (self.features,), self.param_dtype)
-            if self.use_bias
-            else None
-        )
+        bias = None
+        if self.use_bias:
+            bias = self.param("bias", nn.initializers.zeros, (self.features,), self.param_dtype)
         x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
-        pad = self.kernel_size // 2
         y = jax.lax.conv_general_dilated(
             x,
             kernel,
             window_strides=(self.strides, self.strides),
-            padding=((pad, pad), (pad, pad)),
+            padding=self._padding(),
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
             feature_group_count=self.groups,
         )
         return y if bias is None else y + bias.reshape((1, 1, 1, -1))
+
+    def _padding(self):
+        if self.padding == "same":
+            return "SAME"
+        if self.padding != "torch":
+            raise ValueError(f"Unknown padding {self.padding!r}: expected 'torch' or 'same'.")
+        pad = self.kernel_size // 2
+        return ((pad, pad), (pad, pad))
 
     def _kernel_shape(self, x):
         if x.ndim != 4:
@@ -60,8 +67,8 @@ class Conv(nn.Module):
         channels = x.shape[-1]
         if channels % self.groups or self.features % self.groups:
             raise ValueError(
-                f"{self.groups} groups divide neither or only one of {channels} input and "
-                f"{self.features} output channels: choose a cardinality that divides both."
+                f"{self.groups} groups do not divide both {channels} input and {self.features} "
+                "output channels: choose a cardinality that does."
             )
         shape = (self.kernel_size, self.kernel_size, channels // self.groups, self.features)
         if self.has_variable("params", "kernel"):

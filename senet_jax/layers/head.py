@@ -17,6 +17,7 @@ class Head(nn.Module):
 
     num_classes: int
     dropout: float = 0.0
+    use_bias: bool = True
     param_dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -29,5 +30,9 @@ class Head(nn.Module):
         # 1/sqrt(C))
         init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
         return nn.Dense(
-            self.num_classes, kernel_init=init, param_dtype=self.param_dtype, name="fc"
+            self.num_classes,
+            use_bias=self.use_bias,
+            kernel_init=init,
+            param_dtype=self.param_dtype,
+            name="fc",
         )(pooled)
