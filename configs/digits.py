@@ -26,9 +26,9 @@ def get_config(variant: str = "") -> ConfigDict:
     config.data.batch_size = 64
     config.data.in_memory = True
     config.data.augment.shift = 1.0
-    config.data.augment.rotate = 10.0
-    config.data.augment.scale = 0.1
-    config.data.augment.shear = 5.0
+    config.data.augment.rotate = 15.0
+    config.data.augment.scale = 0.15
+    config.data.augment.shear = 10.0
 
     config.model.name = "seresnet20"
     if variant == "plain":
@@ -41,13 +41,13 @@ def get_config(variant: str = "") -> ConfigDict:
     config.optimizer.weight_decay = 5e-4
 
     config.schedule.name = "cosine"
-    config.schedule.epochs = 60
+    config.schedule.epochs = 80
     config.schedule.learning_rate = 0.2
     config.schedule.warmup_epochs = 5.0
 
     config.label_smoothing = 0.1
     config.ema_decay = 0.99
 
-    config.evaluation.every_epochs = 5
+    config.evaluation.every_epochs = 10
     config.evaluation.batch_size = 512
     return config

@@ -132,16 +132,13 @@ def _check_rank(u: jax.Array, spatial_rank: int) -> None:
     if u.ndim < spatial_rank + 1:
         raise ValueError(
             f"features have shape {u.shape}, expected [..., *spatial, C] with {spatial_rank} "
-            "spatial axes: "
-            "say spatial_rank=1 for sequences [..., T, C], spatial_rank=3 for volumes [..., D, H, "
-            "W, C]."
+            "spatial axes: say spatial_rank=1 for sequences [..., T, C], spatial_rank=3 for "
+            "volumes [..., D, H, W, C]."
         )
 
 
 def _dense(z: jax.Array, layer: Mapping[str, Any], name: str) -> jax.Array:
-    """z @ kernel + bias; a 1x1 convolution's kernel is a dense one with leading axes of length
-    1.
-    """
+    """z @ kernel + bias; a 1x1 convolution's kernel is a dense one after axes of length 1."""
     kernel = jnp.asarray(layer["kernel"])
     if kernel.ndim < 2 or any(n != 1 for n in kernel.shape[:-2]):
         raise ValueError(

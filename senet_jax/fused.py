@@ -1,8 +1,7 @@
-"""A residual block's tail in one read and one write: batch norm as an affine map that is not
-computed yet.
+"""A residual block's tail in one read and one write: batch norm as a map that is not computed yet.
 
-Normalisation is an affine map per channel, a gate a factor per image and channel: both are `a*x +
-b` with `a, b` of shape `[N, C]`. So batch norm returns an `AffineMap` and nothing has been written;
+Normalisation is an affine map per channel, a gate a factor per image and channel: both are
+`a*x + b` with `a, b` of shape `[N, C]`. So batch norm returns an `AffineMap` and nothing has been written;
 `squeeze` and `scale` work on the small arrays, and `finish` reads the big array once, adds the
 shortcut, applies the activation and writes the result once:
 
