@@ -1,9 +1,9 @@
 """A residual block's tail in one read and one write: batch norm as a map that is not computed yet.
 
 Normalisation is an affine map per channel, a gate a factor per image and channel: both are
-`a*x + b` with `a, b` of shape `[N, C]`. So batch norm returns an `AffineMap` and nothing has been written;
-`squeeze` and `scale` work on the small arrays, and `finish` reads the big array once, adds the
-shortcut, applies the activation and writes the result once:
+`a*x + b` with `a, b` of shape `[N, C]`. So batch norm returns an `AffineMap` and nothing has been
+written; `squeeze` and `scale` work on the small arrays, and `finish` reads the big array once, adds
+the shortcut, applies the activation and writes the result once:
 
     u = AffineMap(x, a, b, mean)               # what BatchNorm returns
     u = scale(u, gates(squeeze(u)))            # SE: no pass over memory, forward or backward
