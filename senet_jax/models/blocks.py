@@ -137,5 +137,18 @@ def strided(block: Block) -> tuple[int, Callable[[jax.Array], jax.Array]]:
     """The stride of the block's convolution, and what pools after it."""
     if not block.antialias or block.strides == 1:
         return block.strides, lambda y: y
-    window = (block.strides, block.strides)
-    return 1, lambda y: nn.avg_pool(y, window, window)
+    return 1, halved
+
+
+def halved(x: jax.Array) -> jax.Array:
+    """2x2 average pool.
+
+    Raises:
+      ValueError: height or width is odd: branch and shortcut would then differ in size.
+    """
+    if x.shape[1] % 2 or x.shape[2] % 2:
+        raise ValueError(
+            f"Features of {x.shape[1]}x{x.shape[2]} cannot be halved by this network's average "
+            "pools: give images whose sides the strides divide, for example multiples of 32."
+        )
+    return nn.avg_pool(x, (2, 2), strides=(2, 2))

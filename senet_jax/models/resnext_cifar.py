@@ -12,6 +12,7 @@ from jax.typing import DTypeLike
 
 from senet_jax.fused import finish
 from senet_jax.layers import BatchNorm, Conv, Head, SEBlock
+from senet_jax.models.blocks import halved
 from senet_jax.models.resnet import Stage
 from senet_jax.models.spec import FeatureInfo, Variant, check_images, options_of
 
@@ -119,7 +120,7 @@ class PathsBlock(nn.Module):
     def _shortcut(self, x):
         """The input, pooled where there is a stride, zero channels on both sides where it grows."""
         if self.strides > 1:
-            x = nn.avg_pool(x, (2, 2), strides=(2, 2))
+            x = halved(x)
         missing = self.features - x.shape[-1]
         return jnp.pad(x, ((0, 0), (0, 0), (0, 0), (missing // 2, missing - missing // 2)))
 

@@ -22,7 +22,7 @@ class ShakeShake(nn.Module):
     """Two-branch residual network: float images `[N, H, W, C]` -> logits `[N, num_classes]`.
 
     In training every image mixes the two branches by its own random share, and the gradient by
-    another one; at inference they are averaged. Training needs `rngs={"shake": key}`.
+    another one; at inference they are averaged. Training needs `rngs={"dropout": key}`.
 
     Attributes:
       stage_sizes: blocks per stage; every stage but the first halves height and width and doubles
@@ -122,7 +122,7 @@ class ShakeBlock(nn.Module):
         half = jnp.full((n, 1), 0.5)
         if not self.random:
             return half, half
-        forward, backward = jax.random.uniform(self.make_rng("shake"), (2, n, 1))
+        forward, backward = jax.random.uniform(self.make_rng("dropout"), (2, n, 1))
         return forward, half if self.even else backward
 
     def _branch(self, x, which) -> Features:
