@@ -8,10 +8,16 @@ from typing import Any
 import flax.linen as nn
 
 from senet_jax.layers import BatchNorm
-from senet_jax.models import resnet_variants
+from senet_jax.models import preact, resnet_variants, resnext_cifar, shake_shake
+from senet_jax.models.pretrained import PRETRAINED
 from senet_jax.models.spec import Variant, options_of
 
-VARIANTS: dict[str, Variant] = {**resnet_variants.VARIANTS}
+VARIANTS: dict[str, Variant] = {
+    **resnet_variants.VARIANTS,
+    **preact.VARIANTS,
+    **resnext_cifar.VARIANTS,
+    **shake_shake.VARIANTS,
+}
 
 
 def create_model(name: str, *, fused: bool = True, **options: Any) -> nn.Module:
@@ -55,9 +61,23 @@ def create_model(name: str, *, fused: bool = True, **options: Any) -> nn.Module:
     return variant.model(**options)
 
 
-def list_models(pattern: str = "*") -> list[str]:
-    """Names of the zoo's models that match a pattern with `*` and `?`, sorted."""
-    return sorted(name for name in VARIANTS if fnmatch(name, pattern))
+def list_models(
+    pattern: str = "*", *, pretrained: bool = False, features: bool = False
+) -> list[str]:
+    """Names of the zoo's models that match a pattern with `*` and `?`, sorted.
+
+    Args:
+      pattern: "se*", "*50*", ...
+      pretrained: only those with published weights, which `senet_jax.load(name)` fetches.
+      features: only those with a pyramid of features, `feature_info` and the method `features`.
+    """
+    return sorted(
+        name
+        for name, variant in VARIANTS.items()
+        if fnmatch(name, pattern)
+        and (not pretrained or name in PRETRAINED)
+        and (not features or hasattr(variant.model, "feature_info"))
+    )
 
 
 def _unknown_model(name: str) -> str:
