@@ -5,6 +5,7 @@ from functools import partial
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax.linen.initializers import zeros
 from jax.typing import DTypeLike
 
 from senet_jax import fused
@@ -30,29 +31,30 @@ def reduced_channels(channels: int, reduction: int, divisor: int | None = None) 
     if reduction > channels:
         raise ValueError(
             f"reduction={reduction} leaves no unit of {channels} channels: choose a ratio up to "
-            f"{channels}, "
-            "or divisor=8 for a width of at least 8."
+            f"{channels}, or divisor=8 for a width of at least 8."
         )
     return channels // reduction
 
 
 class SEBlock(nn.Module):
-    """Squeeze-and-excitation (arXiv 1709.01507, section 3): `[N, *spatial, C]` -> the same shape
-    and dtype.
+    """Squeeze-and-excitation (arXiv 1709.01507, section 3), shape and dtype as the input's.
 
     The gates `sigmoid(W2 relu(W1 mean(u) + b1) + b2)`, float32, multiply the channels. The first
     axis is the batch, every axis between it and the channels is squeezed, so sequences `[N, T, C]`,
     images and volumes work alike. Given a batch norm's `AffineMap`, it returns one: then the block
     costs no pass over memory.
 
-    Variables: `params/{fc1, fc2}/{kernel, bias}`, kernels `[C, h]` and `[h, C]`.
-      `attention_weights` collects the gates.
+    Variables: `params/{fc1, fc2}/{kernel, bias}`, kernels `[C, h]` and `[h, C]`. The gates can be
+    had from a whole model by `attention_weights`.
 
     Attributes:
       reduction: the ratio r between C and the bottleneck's width h.
       divisor: how h is rounded, see `reduced_channels`.
       use_bias: the released Caffe networks have biases; the paper's ablations and
         moskomule/senet.pytorch do not.
+      identity_start: the gates are `2 sigmoid(...)`, in (0, 2), and the second layer starts at
+        zero, so that every gate is 1 at first: put into a trained network, the block changes
+        nothing yet (see `senet_jax.graft`).
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -65,25 +67,30 @@ class SEBlock(nn.Module):
     reduction: int = 16
     divisor: int | None = None
     use_bias: bool = True
+    identity_start: bool = False
     param_dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def gates(self, z: jax.Array) -> jax.Array:
-        """The gates of squeezed features: `[..., C]` -> `[..., C]`, float32, in (0, 1)."""
+        """The gates of squeezed features: `[..., C]` -> `[..., C]`, float32, in (0, 1), or (0, 2)
+        with `identity_start`.
+        """
         channels = z.shape[-1]
         dense = partial(nn.Dense, use_bias=self.use_bias, param_dtype=self.param_dtype)
         hidden = nn.relu(
             dense(reduced_channels(channels, self.reduction, self.divisor), name="fc1")(z)
         )
-        s = nn.sigmoid(dense(channels, name="fc2")(hidden))
+        if self.identity_start:
+            s = 2 * nn.sigmoid(dense(channels, kernel_init=zeros, name="fc2")(hidden))
+        else:
+            s = nn.sigmoid(dense(channels, name="fc2")(hidden))
         self.sow("intermediates", "gates", s)
         return s
 
     def __call__(self, u: Features) -> Features:
         if not isinstance(u, AffineMap) and u.ndim < 3:
             raise ValueError(
-                f"features have shape {u.shape}, expected [N, *spatial, C], for example [N, H, W, "
-                "C]: "
-                "for features that are pooled already call the block's method gates."
+                f"features have shape {u.shape}, expected [N, *spatial, C], for example "
+                "[N, H, W, C]: for features that are pooled already call the block's method gates."
             )
         return fused.scale(u, self.gates(fused.squeeze(u)))
