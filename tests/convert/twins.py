@@ -1,0 +1,98 @@
+"""Small networks, one of each kind that other people's weights come in, and their stored outputs.
+
+A twin has the real names, widths and strides, but two stages, few blocks and few groups. Its
+weights are made from its names (`tests.convert.seeded`), so a golden file holds outputs alone.
+"""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from senet_jax import SEBlock, create_model
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+CLASSES = 10
+SIZES = (64, 65)  # pixels: even and odd
+TRAINING_SIZE, TRAINING_BATCH = 17, 4
+
+
+class Twin(NamedTuple):
+    """A row: the name, our options, and the options that say the same where it comes from.
+
+    `trains`: whether its gradients and running statistics are stored, too; one of each family.
+    """
+
+    name: str
+    ours: dict[str, Any]
+    theirs: dict[str, Any]
+    source: str = "timm"
+    trains: bool = False
+
+    @property
+    def id(self) -> str:
+        return f"{self.source}-{self.name}"
+
+    def model(self, **options: Any) -> Any:
+        """Our network; without dropout, which is random."""
+        options = {"num_classes": CLASSES, "dropout": 0.0, **self.ours, **options}
+        return create_model(self.name, **options)
+
+
+def _timm(
+    name: str,
+    groups: int | None = None,
+    base_width: int = 4,
+    sizes: tuple[int, int] = (1, 1),
+    **twin: Any,
+) -> Twin:
+    ours: dict[str, Any] = dict(stage_sizes=sizes)
+    theirs: dict[str, Any] = dict(layers=(*sizes, 1, 1), stages=2, num_classes=CLASSES)
+    if groups is not None:
+        ours |= dict(cardinality=groups, base_width=base_width)
+        legacy = name.startswith("legacy")  # its widths of groups cannot be chosen
+        theirs |= dict(groups=groups) if legacy else dict(cardinality=groups, base_width=base_width)
+    return Twin(name, ours, theirs, **twin)
+
+
+def _moskomule(name: str, sizes: tuple[int, ...], trains: bool = False, **theirs: Any) -> Twin:
+    ours = dict(stage_sizes=sizes, attention=SEBlock(use_bias=False))
+    return Twin(name, ours, dict(sizes=sizes, **theirs), "moskomule", trains)
+
+
+TWINS = (
+    _timm("legacy_seresnet18", trains=True),
+    _timm("legacy_seresnet50", sizes=(2, 1), trains=True),
+    _timm("legacy_seresnext26_32x4d", groups=4),
+    _timm("legacy_senet154", groups=4, base_width=64, trains=True),
+    _timm("resnet50"),
+    _timm("seresnet18"),
+    _timm("seresnet50", sizes=(2, 1), trains=True),
+    _timm("seresnet50t"),
+    _timm("seresnext50_32x4d", groups=4, trains=True),
+    _timm("seresnext26d_32x4d", groups=4, trains=True),
+    _timm("seresnetaa50d", trains=True),
+    _timm("seresnextaa201d_32x8d", groups=4),
+    _timm("resnetrs50", trains=True),
+    _timm("senet154", groups=4, base_width=64),
+    _moskomule("seresnet20", (1, 1, 1), trains=True, cifar=True),
+    _moskomule("seresnet50", (2, 1), cifar=False, bottleneck=True),
+)
+
+
+def summary(values: Any) -> np.ndarray:
+    """What is stored of a tensor: its root mean square and 7 of its values, float64 [8]."""
+    values = np.asarray(values, np.float64).ravel()
+    some = values[np.linspace(0, values.size - 1, 7).astype(int)]
+    return np.array([np.sqrt(np.mean(values**2)), *some])
+
+
+def assert_alike(ours: Any, golden: np.ndarray, tolerance: float, what: str) -> None:
+    """The summaries agree, in units of the tensor's root mean square."""
+    error = np.max(np.abs(summary(ours) - golden)) / golden[0]
+    assert error <= tolerance, f"{what}: relative error {error:.1e}"
+
+
+def read_golden(twin: Twin) -> dict[str, np.ndarray]:
+    with np.load(GOLDEN / f"{twin.id}.npz") as file:
+        return dict(file)
