@@ -40,7 +40,7 @@ test-lowest:
 	  CONSTRAINTS=constraints/lowest-train.txt EXTRA=train,plot,hub,test
 
 pytest: $(STAMP)
-	$(PY) -m pytest $(ARGS)
+	$(PY) -m pytest -n auto $(ARGS)
 
 setup: $(STAMP)
 
