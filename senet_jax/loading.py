@@ -1,5 +1,10 @@
 """Trained networks from where they are kept.
 
+    model, variables = load("runs/digits")                  # a training run's directory
+    model, variables = load("x.safetensors", "seresnet50")  # a file in timm's layout, or .pth
+    model, variables = load("exported/")                    # a folder by export_timm, or by timm
+    model, variables = load("seresnet50.ra2_in1k")          # published weights, by timm's tag
+
 What a training run leaves (`python -m train --workdir=...`), under <workdir>/checkpoints/<step>/:
 
     state/     arrays, by Orbax: params, batch_stats, ema (empty, or both of these averaged), ...
@@ -10,15 +15,20 @@ What a training run leaves (`python -m train --workdir=...`), under <workdir>/ch
 """
 
 import json
+import os
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import flax.linen as nn
 import jax
+import numpy as np
 
+from senet_jax.adapting import FIRST, adapt
+from senet_jax.convert import from_moskomule, from_timm, read_weights
 from senet_jax.models import create_model
+from senet_jax.sources import Source, fetch_source, find_source, model_options
 
 CHECKPOINT_FORMAT = 1
 
@@ -28,31 +38,140 @@ T = TypeVar("T")
 
 
 def load(
-    workdir: str | Path,
+    source: str | os.PathLike,
+    name: str | None = None,
     *,
-    weights: Literal["ema", "raw"] | None = None,
     num_classes: int | None = None,
+    in_chans: int | None = None,
+    weights: Literal["ema", "raw"] | None = None,
+    key: jax.Array | None = None,
+    **options: Any,
 ) -> tuple[nn.Module, Variables]:
-    """The network that a training run has learnt, from its working directory.
-
-    It is the checkpoint that the validation split chose, or else the last one; where that one is
-    damaged, the next in line, with a warning.
+    """A trained network, from wherever its weights are.
 
     Args:
-      workdir: what the run was given as --workdir.
-      weights: "ema", the moving averages, or "raw"; by default "ema" if the run kept averages.
-      num_classes: checked against the checkpoint.
+      source: one of
+        - the directory of a training run (what it was given as --workdir): the checkpoint that the
+          validation split chose, or else the last one; where that one is damaged, the next in
+          line, with a warning;
+        - a file of weights with timm's or torchvision's names, or moskomule/senet.pytorch's:
+          `.safetensors`, or what torch.save wrote (`.pth`, ...; torch is not needed and no code in
+          the file is run);
+        - a folder with `model.safetensors` and `config.json`, as `export_timm` and timm write it
+          (timm's prefix "local-dir:" may stand before it);
+        - timm's tag of published weights, "seresnet50.ra2_in1k" ("seresnet50" means its default
+          tag), or "hf-hub:owner/repository": fetched once from the Hugging Face hub.
+      name: of the model, for a file without a `config.json` beside it; with the tag, if it has one.
+      num_classes: by default those of the weights. Another number gets a new classifier, 0 none.
+      in_chans: channels of the images, by default those of the weights. For others, the first
+        convolution is adapted by timm's rule, see `senet_jax.adapting`.
+      weights: of a training run, "ema", the moving averages, or "raw"; by default "ema" if the run
+        kept averages.
+      key: for a new classifier; by default `jax.random.key(0)`.
+      **options: of `create_model`: `dtype="bfloat16"`, `fused=False`, ...
 
     Returns:
-      The model and its variables, `{"params", "batch_stats"}`, on one device: the model takes
-      images prepared as in training, `model.apply(variables, images, train=False)`.
+      The model and its variables, `{"params", "batch_stats"}`, on one device, for
+      `model.apply(variables, images, train=False)` with images from `preprocess_for(source, name)`.
+      What was newly initialised is told by the logger "senet_jax".
 
     Raises:
-      FileNotFoundError: no such directory, or no checkpoints in it.
-      ValueError: no averages in the run, another number of classes, or nothing that can be read.
+      FileNotFoundError: there is nothing there, no checkpoints in it, or the hub is out of reach.
+      ValueError: the weights do not fit the network (a `ConversionError` names every tensor),
+        cannot be read or are not published, or the run kept no averages.
     """
+    found = find_source(source, name)
+    if found.kind == "workdir":
+        built, variables = _from_workdir(found, weights, options)
+    else:
+        if weights is not None:
+            raise ValueError(
+                f"weights={weights!r} chooses between what a training run kept, but {source} is"
+                " none: leave it out."
+            )
+        built, variables = _from_file(found, options)
+    model = built if num_classes is None else built.clone(num_classes=num_classes)
+    channels = in_chans or image_channels(variables)
+    if model == built and channels == image_channels(variables) and not options:
+        return model, variables
+    return model, adapt(variables, model, channels, jax.random.key(0) if key is None else key)
+
+
+def class_names_for(source: str | os.PathLike, name: str | None = None) -> tuple[str, ...] | None:
+    """What the classes are called, in the order of the logits; None if the source doesn't say.
+
+    A training run knows its classes, and so does a folder that was exported from one; ImageNet's
+    weights come without names. Arguments and errors are those of `load`.
+    """
+    found = find_source(source, name)
+    if found.kind == "workdir":
+        names = describe(found.directory)["class_names"]
+    else:
+        names = found.config.get("label_names")
+    return tuple(map(str, names)) if names else None
+
+
+def model_name_for(source: str | os.PathLike, name: str | None = None) -> str:
+    """What `create_model` calls the network of a source. Arguments and errors are `load`'s."""
+    found = find_source(source, name)
+    if found.kind == "workdir":
+        return describe(found.directory)["model"]["name"]
+    assert found.name is not None  # find_source raises
+    return found.name
+
+
+def image_channels(variables: Mapping[str, Any]) -> int:
+    """The channels of the images that a network's first convolution takes."""
+    return variables[FIRST[0]][FIRST[1]][FIRST[2]][FIRST[3]].shape[2]
+
+
+def describe(workdir: str | os.PathLike) -> dict[str, Any]:
+    """What the checkpoint that `load` takes says of itself (see the top of this file)."""
+    directory, steps = _checkpoints(workdir)
+    return first_readable(directory, steps, lambda step: read_description(directory, step))[1]
+
+
+def _from_file(found: Source, options: dict[str, Any]) -> tuple[nn.Module, Variables]:
+    tensors = read_weights(fetch_source(found))
+    assert found.name is not None  # find_source raises
+    told = model_options(found) | dict(num_classes=_classes(tensors))
+    model = create_model(found.name, **(told | options))
+    if any(".se.fc.0." in tensor for tensor in tensors):
+        return model, from_moskomule(tensors, model)
+    return model, from_timm(tensors, model)
+
+
+def _classes(tensors: Mapping[str, np.ndarray]) -> int:
+    """The classes of a state dict; 0 if its classifier was left out."""
+    for classifier in ("fc.bias", "last_linear.bias", "fc.weight", "last_linear.weight"):
+        if classifier in tensors:
+            return len(tensors[classifier])
+    return 0
+
+
+def _from_workdir(
+    found: Source, weights: str | None, options: dict[str, Any]
+) -> tuple[nn.Module, Variables]:
     if weights not in (None, "ema", "raw"):
         raise ValueError(f"weights is {weights!r}, expected 'ema', 'raw' or None.")
+    directory, steps = _checkpoints(found.directory)
+
+    def read(step: int) -> tuple[dict[str, Any], Variables]:
+        return read_description(directory, step), read_variables(directory, step, weights)
+
+    step, (description, variables), damaged = first_readable(directory, steps, read)
+    if damaged:
+        warnings.warn(f"{damaged} Loaded step {step} instead.", stacklevel=3)
+    saved = description["model"]
+    if found.name not in (None, saved["name"]):
+        raise ValueError(
+            f"{found.path} holds {saved['name']}, not {found.name}: leave the name out."
+        )
+    return create_model(saved["name"], **(saved["options"] | options)), variables
+
+
+def _checkpoints(workdir: str | os.PathLike) -> tuple[Path, list[int]]:
+    """Where a run's checkpoints are, and the steps, best first."""
     directory = checkpoint_directory(workdir)
     steps = steps_by_preference(directory)
     if not steps:
@@ -60,23 +179,10 @@ def load(
             f"There are no checkpoints in {workdir}: expected {directory}/<step>, as"
             f" `python -m train --workdir={workdir}` writes them."
         )
-
-    def read(step: int) -> tuple[dict[str, Any], Variables]:
-        return read_description(directory, step), read_variables(directory, step, weights)
-
-    step, (description, variables), damaged = first_readable(directory, steps, read)
-    if damaged:
-        warnings.warn(f"{damaged} Loaded step {step} instead.", stacklevel=2)
-    saved = description["model"]
-    if num_classes not in (None, saved["options"]["num_classes"]):
-        raise ValueError(
-            f"The checkpoint in {workdir} has {saved['options']['num_classes']} classes, not"
-            f" {num_classes}: leave num_classes out, or load another run."
-        )
-    return create_model(saved["name"], **saved["options"]), variables
+    return directory, steps
 
 
-def checkpoint_directory(workdir: str | Path) -> Path:
+def checkpoint_directory(workdir: str | os.PathLike) -> Path:
     """Where a run keeps its checkpoints; absolute, as Orbax loses what goes to a relative path."""
     return Path(workdir).absolute() / "checkpoints"
 

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 import senet_jax
-from senet_jax.loading import load, steps_by_preference
+from senet_jax.loading import class_names_for, load, model_name_for, steps_by_preference
+from senet_jax.preprocessing import Preprocess, preprocess_for
 from tests.write_on_eight_devices import OPTIONS
 
 CHECKOUT = Path(__file__).parents[1]
@@ -122,18 +123,44 @@ def test_if_all_are_damaged_it_says_so(workdir):
         load(workdir)
 
 
-def test_another_number_of_classes_is_refused(written):
-    assert load(written, num_classes=7)[0].num_classes == 7
-    with pytest.raises(ValueError, match=r"has 7 classes, not 10: leave num_classes out"):
-        load(written, num_classes=10)
+def test_another_number_of_classes_gets_a_new_classifier(written, fresh, caplog):
+    model, variables = load(written, num_classes=7, in_chans=1)
+    assert model.num_classes == 7 and not caplog.messages
+    model, variables = load(written, weights="raw", num_classes=10)
+    assert model.num_classes == 10 and "newly initialised for 10 classes" in caplog.text
+    assert variables["params"].pop("head")["fc"]["bias"].shape == (10,)
+    kept = {**fresh, "params": {k: v for k, v in fresh["params"].items() if k != "head"}}
+    assert_close(variables, kept)
+
+
+def test_a_run_says_what_it_is_and_how_its_images_are_prepared(written):
+    assert model_name_for(written, "seresnet20") == "seresnet20"
+    assert class_names_for(written) == tuple("abcdefg")
+    preprocess = preprocess_for(written)
+    assert preprocess == Preprocess((8, 8), mean=(0.25,), std=(0.5,), crop=1.0)
+    pixels = np.arange(64, dtype=np.uint8).reshape(8, 8, 1)
+    np.testing.assert_allclose(preprocess(pixels)[0], (pixels / 255 - 0.25) / 0.5, atol=1e-6)
+    with pytest.raises(ValueError, match="holds seresnet20, not seresnet50: leave the name out"):
+        load(written, "seresnet50")
+
+
+def test_options_that_change_the_network_are_refused(written):
+    assert load(written, fused=False)[0].norm.fused is False
+    with pytest.raises(ValueError, match="of another network: stage1/block1/se/fc1/bias"):
+        load(written, attention=None)
 
 
 def test_a_directory_without_checkpoints_is_refused(tmp_path):
     with pytest.raises(
+        FileNotFoundError, match=f"There are no checkpoints in {tmp_path}, and no weights: expected"
+    ):
+        load(tmp_path)
+    (tmp_path / "checkpoints").mkdir()
+    with pytest.raises(
         FileNotFoundError, match=f"There are no checkpoints in {tmp_path}: expected"
     ):
         load(tmp_path)
-    with pytest.raises(FileNotFoundError, match=r"There are no checkpoints in .*nowhere"):
+    with pytest.raises(FileNotFoundError, match=r"There is nothing at .*nowhere"):
         load(tmp_path / "nowhere")
 
 

@@ -16,6 +16,7 @@ from train.parallel import Devices
 from train.state import State, init_state
 
 OPTIONS = {"num_classes": 7, "stage_sizes": [1], "width": 16}
+DATA = {"class_names": list("abcdefg"), "mean": [0.25], "std": [0.5], "image_shape": [8, 8, 1]}
 SCORES = {"accuracy": 0.5, "loss": 1.0, "ema_loss": 1.0}
 
 
@@ -28,7 +29,7 @@ def main(workdir: Path) -> None:
         return state.replace(ema=jax.tree.map(lambda x: x + 1, state.ema), step=jnp.int32(1))
 
     devices = Devices()
-    description = {"model": {"name": "seresnet20", "options": OPTIONS}}
+    description = {"model": {"name": "seresnet20", "options": OPTIONS}, **DATA}
     with Checkpoints(workdir, description) as checkpoints:
         for step, accuracy in ((1, 0.8), (2, 0.9)):
             checkpoints.save(step, devices.born(init), SCORES | {"ema_accuracy": accuracy})
