@@ -9,6 +9,7 @@ need, gives its own harmless stand-ins for them, and refuses every other.
 import io
 import math
 import pickle
+import pickletools
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
@@ -42,11 +43,12 @@ def read_torch_file(path: Path) -> Any:
       ValueError: the file is none of these, is damaged, or names anything but tensors, parameters,
         OrderedDict and argparse.Namespace; says which. Nothing that it names is called.
     """
-    try:
-        archive = zipfile.ZipFile(path)
-    except zipfile.BadZipFile as error:
-        raise ValueError(_why_no_archive(path)) from error
-    with archive:
+    with path.open("rb") as file:
+        head = file.read(len(BEFORE_1_6))
+        try:
+            archive = zipfile.ZipFile(file)
+        except Exception as error:  # a damaged archive raises anything, here and below
+            raise ValueError(_why_no_archive(path, head)) from error
         descriptions = [name for name in archive.namelist() if name.endswith("data.pkl")]
         if len(descriptions) != 1:
             raise ValueError(
@@ -57,7 +59,7 @@ def read_torch_file(path: Path) -> Any:
             return _Reader(path, archive, descriptions[0].removesuffix("data.pkl")).load()
         except _Refused:
             raise
-        except Exception as error:  # a damaged pickle or archive raises anything
+        except Exception as error:
             reason = " ".join(str(error).split()) or type(error).__name__
             raise ValueError(f"{path} is damaged ({reason}): fetch or save it again.") from error
 
@@ -72,7 +74,9 @@ class _Reader(pickle.Unpickler):
     """
 
     def __init__(self, path: Path, archive: zipfile.ZipFile, folder: str):
-        super().__init__(io.BytesIO(archive.read(folder + "data.pkl")))
+        description = archive.read(folder + "data.pkl")
+        _check_memo(description)
+        super().__init__(io.BytesIO(description))
         self.path, self.archive, self.folder = path, archive, folder
         order = folder + "byteorder"
         if order in archive.namelist() and archive.read(order) != b"little":
@@ -117,11 +121,16 @@ class _Reader(pickle.Unpickler):
         return tensor
 
 
-def _why_no_archive(path: Path) -> str:
-    with path.open("rb") as file:
-        head = file.read(len(BEFORE_1_6))
+def _check_memo(description: bytes) -> None:
+    """A pickle numbers its objects, and a damaged number would ask for all of the memory."""
+    for opcode, number, _ in pickletools.genops(description):
+        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(number or 0) > len(description):
+            raise ValueError(f"an object has the number {number}")
+
+
+def _why_no_archive(path: Path, head: bytes) -> str:
     if head.startswith(b"PK"):
-        return f"{path} is truncated: the end of the archive is missing. Fetch or save it again."
+        return f"{path} is truncated or damaged: no whole zip archive. Fetch or save it again."
     if head == BEFORE_1_6:
         return (
             f"{path} is in the format before torch 1.6, which only torch reads: save it there"

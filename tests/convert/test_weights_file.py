@@ -206,6 +206,8 @@ def test_damaged_and_foreign_files_get_a_sentence(tmp_path):
     flipped = bytearray(content)
     where = content.index(VALUES.tobytes())
     flipped[where + 5] ^= 1
+    newer = bytearray(content)
+    newer[content.rindex(b"PK\1\2") + 6] = 99  # a version of zip that nobody knows
     save_file({"a": VALUES}, tmp_path / "whole.safetensors")
     safetensors = (tmp_path / "whole.safetensors").read_bytes()
     cases = [
@@ -217,6 +219,8 @@ def test_damaged_and_foreign_files_get_a_sentence(tmp_path):
         (archive(tmp_path / "short.pth", state(tensor(0, (6,), (1,))), k=b"1234"), "damaged"),
         (archive(tmp_path / "no.pth", state(tensor(0, (6,), (1,)))), "damaged .*x/data/k"),
         (archive(tmp_path / "half.pth", state(tensor(0, (6,), (1,)))[:40]), "damaged"),
+        (archive(tmp_path / "memo.pth", pickled(b"}", b"r\xff\xff\xff\xff")), "number 4294967295"),
+        (cut(bytes(newer), tmp_path, ".pkl"), "is truncated or damaged"),
         (cut(safetensors[:-10], tmp_path, ".safetensors"), "is truncated or no safetensors"),
         (cut(safetensors, tmp_path, ".h5"), "unknown ending '.h5': expected .safetensors"),
     ]
