@@ -7,9 +7,9 @@ import flax.linen as nn
 import jax
 from jax.typing import DTypeLike
 
-from senet_jax.layers import BatchNorm, Conv, Head, SEBlock
+from senet_jax.layers import BatchNorm, Head, SEBlock
 from senet_jax.models.blocks import PLACES, SHORTCUTS, BasicBlock, Bottleneck
-from senet_jax.models.spec import FeatureInfo, check_images, check_option, options_of
+from senet_jax.models.spec import FeatureInfo, bound_layers, check_images, check_option
 from senet_jax.models.stems import STEMS, Stem
 
 Attention = nn.Module | None | tuple[nn.Module | None, ...]
@@ -81,11 +81,7 @@ class ResNet(nn.Module):
         check_option("stem", self.stem, STEMS)
         check_option("shortcut", self.shortcut, SHORTCUTS)
         check_option("stride_at", self.stride_at, ("3x3", "1x1"))
-        conv = partial(Conv, dtype=self.dtype, param_dtype=self.param_dtype)
-        norm_options = options_of(self.norm) | dict(
-            use_running_average=not train, param_dtype=self.param_dtype
-        )
-        norm = partial(BatchNorm, **norm_options)
+        conv, norm = bound_layers(self, train)
 
         level, x = Stem(self.width, STEMS[self.stem], conv, norm, name="stem")(images)
         levels = [level]

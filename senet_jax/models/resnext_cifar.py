@@ -11,10 +11,10 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from senet_jax.fused import finish
-from senet_jax.layers import BatchNorm, Conv, Head, SEBlock
+from senet_jax.layers import BatchNorm, Head, SEBlock
 from senet_jax.models.blocks import halved
 from senet_jax.models.resnet import Stage
-from senet_jax.models.spec import FeatureInfo, Variant, check_images, options_of
+from senet_jax.models.spec import FeatureInfo, Variant, bound_layers, check_images
 
 
 class CifarResNeXt(nn.Module):
@@ -52,11 +52,7 @@ class CifarResNeXt(nn.Module):
     def features(self, images: jax.Array, *, train: bool = False) -> tuple[jax.Array, ...]:
         """The stem's output and every stage's."""
         check_images(images)
-        conv = partial(Conv, padding="same", dtype=self.dtype, param_dtype=self.param_dtype)
-        norm_options = options_of(self.norm) | dict(
-            use_running_average=not train, param_dtype=self.param_dtype
-        )
-        norm = partial(BatchNorm, **norm_options)
+        conv, norm = bound_layers(self, train, padding="same")
         x = Stem(self.width, conv, norm, name="stem")(images)
         levels = [x]
         for i, size in enumerate(self.stage_sizes):

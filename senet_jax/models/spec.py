@@ -1,12 +1,15 @@
 """What is known about a model beside its layers, and the checks that all families share."""
 
 import dataclasses
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+
+from senet_jax.layers import BatchNorm, Conv
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +42,16 @@ def options_of(module: nn.Module) -> dict[str, Any]:
         for f in dataclasses.fields(module)
         if f.name not in ("parent", "name")
     }
+
+
+def bound_layers(
+    model: Any, train: bool, **conv_options: Any
+) -> tuple[Callable[..., Conv], Callable[..., BatchNorm]]:
+    """Convolution and norm for a model's blocks, which know neither its dtypes nor `train`."""
+    dtypes = dict(dtype=model.dtype, param_dtype=model.param_dtype)
+    norm_options = dict(use_running_average=not train, param_dtype=model.param_dtype)
+    conv = partial(Conv, **dtypes, **conv_options)
+    return conv, partial(BatchNorm, **options_of(model.norm) | norm_options)
 
 
 def check_images(images: jax.Array) -> None:
