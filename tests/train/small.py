@@ -21,6 +21,7 @@ CLASSES = 10
 RUN = (
     "--config=configs/digits.py",
     "--config.model.options.stage_sizes=(1,)",
+    "--config.data.batch_size=64",
     "--config.schedule.epochs=3",
     "--config.schedule.warmup_epochs=0.5",
     "--config.evaluation.every_epochs=1",
