@@ -1,8 +1,22 @@
-"""Linen modules that every family shares."""
+"""Linen modules and functions that every family shares."""
 
-from senet_jax.layers.conv import Conv
+from senet_jax.layers.activations import activation
+from senet_jax.layers.conv import Conv, kaiming_fan_out
 from senet_jax.layers.head import Head
 from senet_jax.layers.norm import BatchNorm
-from senet_jax.layers.se import SEBlock, reduced_channels
+from senet_jax.layers.padding import avg_pool, max_pool
+from senet_jax.layers.se import SEBlock, attach, make_divisible, reduced_channels
 
-__all__ = ["BatchNorm", "Conv", "Head", "SEBlock", "reduced_channels"]
+__all__ = [
+    "BatchNorm",
+    "Conv",
+    "Head",
+    "SEBlock",
+    "activation",
+    "attach",
+    "avg_pool",
+    "kaiming_fan_out",
+    "make_divisible",
+    "max_pool",
+    "reduced_channels",
+]

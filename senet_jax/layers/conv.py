@@ -1,4 +1,4 @@
-"""Convolution with explicit padding, as every published SE network has it."""
+"""Convolution, padded as published networks are."""
 
 from collections.abc import Callable
 
@@ -7,18 +7,28 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-# Kaiming initialisation by fan-out, as the public (SE-)ResNets; jax's he_normal is truncated
-kaiming_fan_out = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+from senet_jax.layers.padding import Size, padding_of, pair
+
+
+def kaiming_fan_out(groups: int = 1) -> Callable:
+    """Normal, as the public (SE-)ResNets; jax's he_normal is truncated.
+
+    Args:
+      groups: a fan-out counts the outputs of one of so many groups alone, as EfficientNet's and
+        RegNet's do.
+    """
+    return nn.initializers.variance_scaling(2.0 * groups, "fan_out", "normal")
 
 
 class Conv(nn.Module):
-    """2-D convolution: `[N, H, W, C]` -> `[N, ceil(H / strides), ceil(W / strides), features]`.
+    """2-D convolution: `[N, H, W, C]` -> `[N, H', W', features]`, with odd kernels H' is
+    ceil(H / strides), unless the padding is "valid".
 
     Attributes:
-      kernel_size: height and width of the kernel, odd.
-      padding: "torch" pads `kernel_size // 2` on every side, as Caffe does too. "same" is
-        TensorFlow's, which at even sizes pads strided convolutions on one side only: same shapes,
-        other numbers.
+      kernel_size: height and width of the kernel, or one number for both.
+      padding: "torch", "same" or "valid", see `senet_jax.layers.padding`: at even sizes, strided
+        convolutions by the first two have the same shapes and other numbers.
+      kernel_init: None: Kaiming's by the fan-out, of each group with `group_init`.
 
     Raises:
       ValueError: the input isn't `[N, H, W, C]`, the groups do not divide the channels, or the
@@ -26,19 +36,21 @@ class Conv(nn.Module):
     """
 
     features: int
-    kernel_size: int = 3
+    kernel_size: Size = 3
     strides: int = 1
     groups: int = 1
     padding: str = "torch"
     use_bias: bool = False
-    kernel_init: Callable = kaiming_fan_out
+    kernel_init: Callable | None = None
+    group_init: bool = False
     dtype: DTypeLike | None = None
     param_dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         shape = self._kernel_shape(x)
-        kernel = self.param("kernel", self.kernel_init, shape, self.param_dtype)
+        init = self.kernel_init or kaiming_fan_out(self.groups if self.group_init else 1)
+        kernel = self.param("kernel", init, shape, self.param_dtype)
         bias = None
         if self.use_bias:
             bias = self.param("bias", nn.initializers.zeros, (self.features,), self.param_dtype)
@@ -47,19 +59,11 @@ class Conv(nn.Module):
             x,
             kernel,
             window_strides=(self.strides, self.strides),
-            padding=self._padding(),
+            padding=padding_of(self.padding, self.kernel_size, self.strides),
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
             feature_group_count=self.groups,
         )
         return y if bias is None else y + bias.reshape((1, 1, 1, -1))
-
-    def _padding(self):
-        if self.padding == "same":
-            return "SAME"
-        if self.padding != "torch":
-            raise ValueError(f"Unknown padding {self.padding!r}: expected 'torch' or 'same'.")
-        pad = self.kernel_size // 2
-        return ((pad, pad), (pad, pad))
 
     def _kernel_shape(self, x):
         if x.ndim != 4:
@@ -70,7 +74,7 @@ class Conv(nn.Module):
                 f"{self.groups} groups do not divide both {channels} input and {self.features} "
                 "output channels: choose a cardinality that does."
             )
-        shape = (self.kernel_size, self.kernel_size, channels // self.groups, self.features)
+        shape = (*pair(self.kernel_size), channels // self.groups, self.features)
         if self.has_variable("params", "kernel"):
             stored: tuple[int, ...] = self.get_variable("params", "kernel").shape
             if stored != shape:

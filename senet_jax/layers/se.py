@@ -1,6 +1,7 @@
 """The squeeze-and-excitation block."""
 
 from functools import partial
+from typing import TypeVar
 
 import flax.linen as nn
 import jax
@@ -10,16 +11,30 @@ from jax.typing import DTypeLike
 
 from senet_jax import fused
 from senet_jax.fused import AffineMap, Features
+from senet_jax.layers.activations import activation, gate
+
+F = TypeVar("F", bound=Features)
 
 
-def reduced_channels(channels: int, reduction: int, divisor: int | None = None) -> int:
+def make_divisible(value: float, divisor: int = 8, limit: float = 0.9) -> int:
+    """A width as a multiple of `divisor`: the nearest, at least one of it, and the next larger
+    where rounding took away more than `1 - limit` (MobileNet's rule, with timm's arguments).
+    """
+    nearest = max(divisor, int(value + divisor / 2) // divisor * divisor)
+    return nearest + divisor if nearest < limit * value else nearest
+
+
+def reduced_channels(
+    channels: int, reduction: int, divisor: int | None = None, limit: float = 0.0
+) -> int:
     """Width of the bottleneck between the two layers.
 
     Args:
       channels: C.
       reduction: the ratio r.
       divisor: None: `C // r`, as the paper and the Caffe release. A number d: `C / r` rounded to a
-        multiple of d, at least d; timm's rule with d = 8 (`make_divisible` with `round_limit=0`).
+        multiple of d, at least d; timm's rule in residual networks with d = 8.
+      limit: with a divisor, the share of `C / r` that rounding must leave; MobileNetV3's is 0.9.
 
     Raises:
       ValueError: the ratio is not positive, or exceeds the channels under the rule without a floor.
@@ -27,7 +42,7 @@ def reduced_channels(channels: int, reduction: int, divisor: int | None = None) 
     if reduction < 1:
         raise ValueError(f"reduction={reduction}, expected a ratio of 1 or more.")
     if divisor is not None:
-        return max(divisor, int(channels / reduction + divisor / 2) // divisor * divisor)
+        return make_divisible(channels / reduction, divisor, limit)
     if reduction > channels:
         raise ValueError(
             f"reduction={reduction} leaves no unit of {channels} channels: choose a ratio up to "
@@ -49,10 +64,15 @@ class SEBlock(nn.Module):
 
     Attributes:
       reduction: the ratio r between C and the bottleneck's width h.
-      divisor: how h is rounded, see `reduced_channels`.
+      divisor, limit: how h is rounded, see `reduced_channels`.
+      of_input: the ratio is taken of the channels that enter the residual block, not of C, as in
+        EfficientNet and RegNetY (`attach` tells how many these are).
+      hidden: h itself, where it is no ratio.
+      act: between the two layers, a name from `senet_jax.layers.activations`.
+      gate: the last activation, "sigmoid" or "hard_sigmoid".
       use_bias: the released Caffe networks have biases; the paper's ablations and
         moskomule/senet.pytorch do not.
-      identity_start: the gates are `2 sigmoid(...)`, in (0, 2), and the second layer starts at
+      identity_start: the gates are twice as large, in (0, 2), and the second layer starts at
         zero, so that every gate is 1 at first: put into a trained network, the block changes
         nothing yet (see `senet_jax.graft`).
 
@@ -66,6 +86,11 @@ class SEBlock(nn.Module):
 
     reduction: int = 16
     divisor: int | None = None
+    limit: float = 0.0
+    of_input: bool = False
+    hidden: int | None = None
+    act: str = "relu"
+    gate: str = "sigmoid"
     use_bias: bool = True
     identity_start: bool = False
     param_dtype: DTypeLike = jnp.float32
@@ -76,14 +101,13 @@ class SEBlock(nn.Module):
         with `identity_start`.
         """
         channels = z.shape[-1]
+        hidden = self.hidden or reduced_channels(channels, self.reduction, self.divisor, self.limit)
         dense = partial(nn.Dense, use_bias=self.use_bias, param_dtype=self.param_dtype)
-        hidden = nn.relu(
-            dense(reduced_channels(channels, self.reduction, self.divisor), name="fc1")(z)
-        )
+        y = activation(self.act)(dense(hidden, name="fc1")(z))
         if self.identity_start:
-            s = 2 * nn.sigmoid(dense(channels, kernel_init=zeros, name="fc2")(hidden))
+            s = 2 * gate(self.gate)(dense(channels, kernel_init=zeros, name="fc2")(y))
         else:
-            s = nn.sigmoid(dense(channels, name="fc2")(hidden))
+            s = gate(self.gate)(dense(channels, name="fc2")(y))
         self.sow("intermediates", "gates", s)
         return s
 
@@ -94,3 +118,21 @@ class SEBlock(nn.Module):
                 "[N, H, W, C]: for features that are pooled already call the block's method gates."
             )
         return fused.scale(u, self.gates(fused.squeeze(u)))
+
+
+def attach(attention: nn.Module | None, block: nn.Module, u: F, inputs: int, name: str = "se") -> F:
+    """A block's attention, made anew from its template and applied to features.
+
+    Args:
+      attention: an unbound module; None: the features stay as they are.
+      block: the module that is to hold it, inside its compact method.
+      u: features, an array or deferred.
+      inputs: channels that enter the block, for `SEBlock(of_input=True)`.
+      name: of the module in the block.
+    """
+    if attention is None:
+        return u
+    if isinstance(attention, SEBlock) and attention.of_input:
+        hidden = reduced_channels(inputs, attention.reduction, attention.divisor, attention.limit)
+        attention = attention.clone(hidden=hidden)
+    return attention.clone(name=name, parent=block)(u)

@@ -17,6 +17,7 @@ import flax.linen as nn
 import jax
 
 from senet_jax.fused import Features, finish
+from senet_jax.layers import attach, avg_pool
 
 F = TypeVar("F", bound=Features)
 
@@ -48,9 +49,9 @@ class BasicBlock(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         conv, norm = self.conv, self.norm
         strides, pool = strided(self)
-        y = attend(self, "pre", x)
+        y = attend(self, x, "pre", x)
         y = norm(name="bn1")(conv(self.features, 3, strides, name="conv1")(y))
-        y = pool(finish(attend(self, "3x3", y)))
+        y = pool(finish(attend(self, x, "3x3", y)))
         y = conv(self.features, 3, name="conv2")(y)
         y = norm(name="bn2", scale_init=self.last_scale_init)(y)
         return join(self, y, x)
@@ -87,10 +88,10 @@ class Bottleneck(nn.Module):
         conv, norm = self.conv, self.norm
         strides, pool = strided(self)
         first, second = (strides, 1) if self.stride_at == "1x1" else (1, strides)
-        y = attend(self, "pre", x)
+        y = attend(self, x, "pre", x)
         y = finish(norm(name="bn1")(conv(self.first_width, 1, first, name="conv1")(y)))
         y = norm(name="bn2")(conv(self.width, 3, second, self.groups, name="conv2")(y))
-        y = pool(finish(attend(self, "3x3", y)))
+        y = pool(finish(attend(self, x, "3x3", y)))
         y = conv(self.features, 1, name="conv3")(y)
         y = norm(name="bn3", scale_init=self.last_scale_init)(y)
         return join(self, y, x)
@@ -101,18 +102,22 @@ Block = BasicBlock | Bottleneck
 
 def join(block: Block, branch: Features, x: jax.Array) -> jax.Array:
     """Branch and shortcut, added and activated."""
-    branch = attend(block, "standard", branch)
+    branch = attend(block, x, "standard", branch)
     if "activated" in block.places:
-        branch = attend(block, "activated", finish(branch))
-    return attend(block, "post", finish(branch, attend(block, "identity", project(block, x))))
+        branch = attend(block, x, "activated", finish(branch))
+    shortcut = attend(block, x, "identity", project(block, x))
+    return attend(block, x, "post", finish(branch, shortcut))
 
 
-def attend(block: Block, place: str, u: F) -> F:
-    """The block's attention, if it sits at this place: called `se`, or `se_<place>` of several."""
-    if block.attention is None or place not in block.places:
+def attend(block: Block, x: jax.Array, place: str, u: F) -> F:
+    """The block's attention, if it sits at this place: called `se`, or `se_<place>` of several.
+
+    `x` is the block's input.
+    """
+    if place not in block.places:
         return u
     name = "se" if len(block.places) == 1 else f"se_{place}"
-    return block.attention.clone(name=name, parent=block)(u)
+    return attach(block.attention, block, u, x.shape[-1], name)
 
 
 def project(block: Block, x: jax.Array) -> Features:
@@ -127,8 +132,8 @@ def project(block: Block, x: jax.Array) -> Features:
     if block.shortcut == "3x3" and strides > 1:
         kernel_size = 3
     elif block.shortcut == "average" and strides > 1:
-        window = (strides, strides)  # at odd sizes the last window is smaller, and its mean is true
-        x, strides = nn.avg_pool(x, window, window, "SAME", count_include_pad=False), 1
+        # at odd sizes the last window is smaller, and its mean is true
+        x, strides = avg_pool(x, strides, strides, "same"), 1
     y = block.conv(block.features, kernel_size, strides, name="shortcut_conv")(x)
     return block.norm(name="shortcut_bn")(y)
 
@@ -151,4 +156,4 @@ def halved(x: jax.Array) -> jax.Array:
             f"Features of {x.shape[1]}x{x.shape[2]} cannot be halved by this network's average "
             "pools: give images whose sides the strides divide, for example multiples of 32."
         )
-    return nn.avg_pool(x, (2, 2), strides=(2, 2))
+    return avg_pool(x, 2, 2, "valid")

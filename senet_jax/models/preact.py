@@ -10,7 +10,7 @@ import jax
 from jax.typing import DTypeLike
 
 from senet_jax.fused import finish
-from senet_jax.layers import BatchNorm, Head, SEBlock
+from senet_jax.layers import BatchNorm, Head, SEBlock, attach
 from senet_jax.models.resnet import Stage
 from senet_jax.models.spec import FeatureInfo, Variant, bound_layers, check_images
 
@@ -115,8 +115,7 @@ class PreActBlock(nn.Module):
                 shortcut = self.conv(features, 1, self.strides, name="shortcut_conv")(y)
             strides = self.strides if i == strided else 1
             y = self.conv(width, kernel_size, strides, name=f"conv{i + 1}")(y)
-        if self.attention is not None:
-            y = self.attention.clone(name="se", parent=self)(y)
+        y = attach(self.attention, self, y, x.shape[-1])
         return finish(y, shortcut, act=None)
 
 

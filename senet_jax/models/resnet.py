@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -9,10 +10,16 @@ from jax.typing import DTypeLike
 
 from senet_jax.layers import BatchNorm, Head, SEBlock
 from senet_jax.models.blocks import PLACES, SHORTCUTS, BasicBlock, Bottleneck
-from senet_jax.models.spec import FeatureInfo, bound_layers, check_images, check_option
+from senet_jax.models.spec import (
+    Attention,
+    FeatureInfo,
+    bound_layers,
+    check_images,
+    check_option,
+    per_stage,
+)
 from senet_jax.models.stems import STEMS, Stem
 
-Attention = nn.Module | None | tuple[nn.Module | None, ...]
 Placement = str | tuple[str, ...] | tuple[tuple[str, ...], ...]
 
 
@@ -85,7 +92,8 @@ class ResNet(nn.Module):
 
         level, x = Stem(self.width, STEMS[self.stem], conv, norm, name="stem")(images)
         levels = [level]
-        attentions, placements = self._by_stage()
+        attentions = per_stage("attention", self.attention, len(self.stage_sizes))
+        placements = self._placements()
         for i, size in enumerate(self.stage_sizes):
             block = partial(
                 self._block(i), conv=conv, norm=norm, attention=attentions[i], places=placements[i]
@@ -126,26 +134,16 @@ class ResNet(nn.Module):
             antialias=self.antialias,
         )
 
-    def _by_stage(self) -> tuple[tuple[nn.Module | None, ...], tuple[tuple[str, ...], ...]]:
-        """One attention and one tuple of places for every stage; refuses what can't be either."""
-        stages = len(self.stage_sizes)
-        attentions = (
-            self.attention if isinstance(self.attention, tuple) else (self.attention,) * stages
-        )
-        if isinstance(self.placement, str):
-            placements: tuple = ((self.placement,),) * stages
-        elif all(isinstance(place, str) for place in self.placement):
-            placements = (self.placement,) * stages
-        else:
-            placements = self.placement
-        for field, values in (("attention", attentions), ("placement", placements)):
-            if len(values) != stages:
-                raise ValueError(
-                    f"{field} has {len(values)} entries, expected one for each of {stages} stages."
-                )
-        for place in (place for places in placements for place in places):
+    def _placements(self) -> tuple[tuple[str, ...], ...]:
+        """The places in every stage; refuses what is none."""
+        places: Any = self.placement
+        if isinstance(places, str):
+            places = (places,)
+        if all(isinstance(place, str) for place in places):
+            places = (places,) * len(self.stage_sizes)
+        for place in (place for stage in places for place in stage):
             check_option("placement", place, PLACES)
-        return attentions, placements
+        return per_stage("placement", places, len(self.stage_sizes))
 
 
 class SEResNet(ResNet):

@@ -114,9 +114,9 @@ def _variants() -> Iterator[tuple[str, Variant]]:
     for name, options in LEGACY.items():
         yield name, Variant(SEResNet, options)
     for depth, (sizes, image_size) in RS.items():
-        options = dict(stage_sizes=sizes, stem="rs", shortcut="average")
         attention: nn.Module = SEBlock(reduction=4, divisor=8)
-        yield f"resnetrs{depth}", Variant(SEResNet, options | dict(attention=attention), image_size)
+        options = dict(stage_sizes=sizes, stem="rs", shortcut="average", attention=attention)
+        yield f"resnetrs{depth}", Variant(SEResNet, options, image_size, counted_at=224)
     for depth in CIFAR_DEPTHS:
         yield f"resnet{depth}", Variant(ResNet, _cifar(depth), image_size=32)
         yield f"seresnet{depth}", Variant(SEResNet, _cifar(depth), image_size=32)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from senet_jax.fused import finish
-from senet_jax.layers import BatchNorm, Head, SEBlock
+from senet_jax.layers import BatchNorm, Head, SEBlock, attach
 from senet_jax.models.blocks import halved
 from senet_jax.models.resnet import Stage
 from senet_jax.models.spec import FeatureInfo, Variant, bound_layers, check_images
@@ -109,8 +109,7 @@ class PathsBlock(nn.Module):
         y = finish(norm(name="bn1")(conv(inside, 1, name="conv1")(x)))
         y = conv(inside, 3, self.strides, self.cardinality, name="conv2")(y)
         y = norm(name="bn3")(conv(self.features, 1, name="conv3")(finish(norm(name="bn2")(y))))
-        if self.attention is not None:
-            y = self.attention.clone(name="se", parent=self)(y)
+        y = attach(self.attention, self, y, x.shape[-1])
         return finish(y, self._shortcut(x))
 
     def _shortcut(self, x):

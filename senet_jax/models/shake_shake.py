@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from senet_jax.fused import Features, finish, scale
-from senet_jax.layers import BatchNorm, Head, SEBlock
+from senet_jax.layers import BatchNorm, Head, SEBlock, attach
 from senet_jax.models.resnet import Stage
 from senet_jax.models.spec import FeatureInfo, Variant, bound_layers, check_images
 
@@ -109,8 +109,7 @@ class ShakeBlock(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         forward, backward = self._shares(x.shape[0])
         y = mix(self._branch(x, 1), self._branch(x, 2), forward, backward)
-        if self.attention is not None:
-            y = self.attention.clone(name="se", parent=self)(y)
+        y = attach(self.attention, self, y, x.shape[-1])
         return finish(y, self._skip(x), act=None)
 
     def _shares(self, n):

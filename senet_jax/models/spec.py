@@ -11,6 +11,9 @@ import jax.numpy as jnp
 
 from senet_jax.layers import BatchNorm, Conv
 
+# None: the plain network; an unbound module, made anew in every block; or one of these per stage
+Attention = nn.Module | tuple[nn.Module | None, ...] | None
+
 
 @dataclasses.dataclass(frozen=True)
 class Variant:
@@ -20,11 +23,13 @@ class Variant:
       model: the family's class.
       options: what to build it with.
       image_size: height and width of the images it is trained on, pixels.
+      counted_at: at which its multiply-adds are published, pixels; None: `image_size`.
     """
 
     model: type[nn.Module]
     options: Mapping[str, Any]
     image_size: int = 224
+    counted_at: int | None = None
 
 
 class FeatureInfo(NamedTuple):
@@ -52,6 +57,26 @@ def bound_layers(
     norm_options = dict(use_running_average=not train, param_dtype=model.param_dtype)
     conv = partial(Conv, **dtypes, **conv_options)
     return conv, partial(BatchNorm, **options_of(model.norm) | norm_options)
+
+
+def per_stage(field: str, value: Any, stages: int) -> tuple[Any, ...]:
+    """A field's value for every stage: a tuple has one for each, anything else is for all.
+
+    Raises:
+      ValueError: a tuple of another length.
+    """
+    if not isinstance(value, tuple):
+        return (value,) * stages
+    if len(value) != stages:
+        raise ValueError(
+            f"{field} has {len(value)} entries, expected one for each of {stages} stages."
+        )
+    return value
+
+
+def any_images(channels: int = 3) -> jax.ShapeDtypeStruct:
+    """The shape of images that are large enough for every network, for what depends on no size."""
+    return jax.ShapeDtypeStruct((1, 256, 256, channels), jnp.float32)
 
 
 def check_images(images: jax.Array) -> None:

@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax
 
 from senet_jax.fused import finish
+from senet_jax.layers import avg_pool, max_pool
 
 
 class StemKind(NamedTuple):
@@ -58,11 +59,11 @@ class Stem(nn.Module):
     def _pooled(self, x):
         match self.kind.pool:
             case "max":
-                return nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+                return max_pool(x, 3, 2)
             case "max-ceil":  # Caffe rounds up: one more row and column where they are missing
-                return nn.max_pool(x, (3, 3), strides=(2, 2), padding=((0, 1), (0, 1)))
+                return max_pool(x, 3, 2, "ceil")
             case "average":
-                return nn.avg_pool(x, (2, 2), strides=(2, 2))
+                return avg_pool(x, 2, 2, "valid")
             case "convolution":
                 y = self.conv(x.shape[-1], 3, 2, name="pool_conv")(x)
                 return finish(self.norm(name="pool_bn")(y))

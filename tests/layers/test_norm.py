@@ -94,8 +94,10 @@ def test_deferred_and_at_once_agree(seed, groups_and_images, size, mean):
         apply(BatchNorm(groups=groups, fused=fused), random_variables(seed=seed), x)
         for fused in (True, False)
     ]
-    # a*x + b rounds at the size of x / std, (x - mean) * a does not
-    assert_trees_close(*results, rtol=1e-4, atol=1e-4)
+    # a*x + b rounds at the size of x / std, (x - mean) * a does not; two values may lie close
+    std = np.asarray(x).reshape(groups, -1, 3).std(axis=1).min()
+    rounding = np.finfo(np.float32).eps * 2 * np.abs(x).max() / np.sqrt(std**2 + 1e-5)
+    assert_trees_close(*results, rtol=1e-4, atol=1e-4 + 4 * rounding)
 
 
 @pytest.mark.parametrize("fused", [True, False])
