@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 from flax import traverse_util
 
+from senet_jax.models.spec import any_images
+
 Variables = dict[str, Any]
 Flat = dict[tuple[str, ...], Any]
 
@@ -36,7 +38,7 @@ def adapt(
       ValueError: anything else does not fit; says what.
     """
     have: Flat = traverse_util.flatten_dict(dict(variables))
-    images = jax.ShapeDtypeStruct((1, 64, 64, channels), jnp.float32)
+    images = any_images(channels)
     want: Flat = traverse_util.flatten_dict(jax.eval_shape(model.init, jax.random.key(0), images))
     if FIRST in have and have[FIRST].shape[2] != channels:
         have[FIRST] = adapt_kernel(have[FIRST], channels)

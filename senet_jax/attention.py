@@ -44,8 +44,9 @@ def _sown(model, variables, images):
 
 
 def _order(item):
-    """stage1/block2 before stage1/block10."""
-    return [
+    """The stem first, and stage1/block2 before stage1/block10."""
+    parts = [
         (part.rstrip("0123456789"), int("0" + part[len(part.rstrip("0123456789")) :]))
         for part in item[0].split("/")
     ]
+    return parts[0][0] != "stem", parts

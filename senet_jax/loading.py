@@ -3,6 +3,7 @@
     model, variables = load("runs/digits")                  # a training run's directory
     model, variables = load("x.safetensors", "seresnet50")  # a file in timm's layout, or .pth
     model, variables = load("exported/")                    # a folder by export_timm, or by timm
+    model, variables = load("x.caffemodel", "sebn_inception")  # the paper's own release, for Caffe
     model, variables = load("seresnet50.ra2_in1k")          # published weights, by timm's tag
 
 What a training run leaves (`python -m train --workdir=...`), under <workdir>/checkpoints/<step>/:
@@ -27,10 +28,15 @@ import numpy as np
 
 from senet_jax.adapting import FIRST, adapt
 from senet_jax.convert import from_moskomule, from_timm, read_weights
+from senet_jax.convert.caffe import classes_of, from_caffe
+from senet_jax.convert.caffe_file import SUFFIX as CAFFE_SUFFIX
+from senet_jax.convert.caffe_file import read_caffemodel
 from senet_jax.models import create_model
 from senet_jax.sources import Source, fetch_source, find_source, model_options
 
 CHECKPOINT_FORMAT = 1
+# what timm, torchvision and moskomule call it, in one family or another
+CLASSIFIERS = ("fc", "last_linear", "classifier", "classifier.6", "classif", "head.fc")
 
 Variables = dict[str, Any]
 Scores = dict[str, float]
@@ -57,6 +63,8 @@ def load(
         - a file of weights with timm's or torchvision's names, or moskomule/senet.pytorch's:
           `.safetensors`, or what torch.save wrote (`.pth`, ...; torch is not needed and no code in
           the file is run);
+        - the `.caffemodel` of SE-BN-Inception, from the paper's own release (neither Caffe nor
+          protobuf is needed);
         - a folder with `model.safetensors` and `config.json`, as `export_timm` and timm write it
           (timm's prefix "local-dir:" may stand before it);
         - timm's tag of published weights, "seresnet50.ra2_in1k" ("seresnet50" means its default
@@ -132,7 +140,10 @@ def describe(workdir: str | os.PathLike) -> dict[str, Any]:
 
 
 def _from_file(found: Source, options: dict[str, Any]) -> tuple[nn.Module, Variables]:
-    tensors = read_weights(fetch_source(found))
+    path = fetch_source(found)
+    if path.suffix == CAFFE_SUFFIX:
+        return _from_caffe(path, found, options)
+    tensors = read_weights(path)
     assert found.name is not None  # find_source raises
     told = model_options(found) | dict(num_classes=_classes(tensors))
     model = create_model(found.name, **(told | options))
@@ -141,11 +152,19 @@ def _from_file(found: Source, options: dict[str, Any]) -> tuple[nn.Module, Varia
     return model, from_timm(tensors, model)
 
 
+def _from_caffe(path: Path, found: Source, options: dict[str, Any]) -> tuple[nn.Module, Variables]:
+    blobs = read_caffemodel(path)
+    assert found.name is not None  # find_source raises
+    model = create_model(found.name, **(dict(num_classes=classes_of(blobs)) | options))
+    return model, from_caffe(blobs, model)
+
+
 def _classes(tensors: Mapping[str, np.ndarray]) -> int:
     """The classes of a state dict; 0 if its classifier was left out."""
-    for classifier in ("fc.bias", "last_linear.bias", "fc.weight", "last_linear.weight"):
-        if classifier in tensors:
-            return len(tensors[classifier])
+    for classifier in CLASSIFIERS:
+        for tensor in (f"{classifier}.bias", f"{classifier}.weight"):
+            if tensor in tensors:
+                return len(tensors[tensor])
     return 0
 
 

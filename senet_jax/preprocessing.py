@@ -4,8 +4,8 @@
     model.apply(variables, preprocess(["cat.jpg", "dog.png"]), train=False)
 
 The steps are timm's for evaluation: the short side is resized to size / crop, antialiased as Pillow
-does it, the middle is cut out, and values from 0 to 1 are normalised by the mean and the standard
-deviation of what the network was trained on.
+does it (or both sides are, which timm calls "squash"), the middle is cut out, and values from 0 to
+1 are normalised by the mean and the standard deviation of what the network was trained on.
 """
 
 import dataclasses
@@ -19,14 +19,8 @@ import jax
 import numpy as np
 
 from senet_jax.loading import describe
-from senet_jax.models.pretrained import (
-    BICUBIC,
-    CIFAR10,
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    PRETRAINED,
-    Input,
-)
+from senet_jax.models.inputs import BICUBIC, CIFAR10, IMAGENET_MEAN, IMAGENET_STD, Input
+from senet_jax.models.pretrained import BY_HAND, PRETRAINED
 from senet_jax.models.registry import VARIANTS
 from senet_jax.sources import Source, find_source
 
@@ -34,6 +28,7 @@ logger = logging.getLogger("senet_jax")
 
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}  # Pillow's name for so many channels
 INTERPOLATIONS = ("bilinear", "bicubic", "lanczos", "nearest", "box", "hamming")
+CROP_MODES = ("center", "squash")
 WIDE_MODES = ("I", "I;16", "I;16B", "I;16L")  # of 16 bits a value
 
 
@@ -47,6 +42,8 @@ class Preprocess:
       crop: the share of the resized image that the cut keeps: the short side is first resized to
         size / crop.
       interpolation: "bilinear", "bicubic", "lanczos", "nearest", "box" or "hamming".
+      crop_mode: "center", or "squash": both sides are resized to size / crop, and the ratio of the
+        sides is lost.
 
     Example:
       >>> preprocess = Preprocess((2, 2), mean=(0.5,), std=(0.25,), crop=1.0)
@@ -59,12 +56,17 @@ class Preprocess:
     std: tuple[float, ...]
     crop: float = 0.875
     interpolation: str = "bicubic"
+    crop_mode: str = "center"
 
     def __post_init__(self):
         if self.interpolation not in INTERPOLATIONS:
             raise ValueError(
                 f"Unknown interpolation {self.interpolation!r}: expected one of"
                 f" {', '.join(INTERPOLATIONS)}."
+            )
+        if self.crop_mode not in CROP_MODES:
+            raise ValueError(
+                f"Unknown crop_mode {self.crop_mode!r}: expected {' or '.join(CROP_MODES)}."
             )
         if not 0 < self.crop <= 1:
             raise ValueError(f"crop is {self.crop}, expected a share, more than 0 and up to 1.")
@@ -123,7 +125,10 @@ class Preprocess:
     def _resized(self, pixels: np.ndarray) -> np.ndarray:
         """Every channel by itself, so that their number does not matter."""
         image = _pillow().Image
-        height, width = resized_shape(pixels.shape[:2], self.size, self.crop)
+        if self.crop_mode == "squash":
+            height, width = squashed_shape(self.size, self.crop)
+        else:
+            height, width = resized_shape(pixels.shape[:2], self.size, self.crop)
         method = image.Resampling[self.interpolation.upper()]
         channels = [
             image.fromarray(np.ascontiguousarray(channel)).resize((width, height), method)
@@ -172,10 +177,11 @@ def _of_run(description: Mapping[str, Any]) -> Preprocess:
 
 def _of_config(config: Mapping[str, Any], test_size: bool) -> Preprocess:
     """From timm's `pretrained_cfg`; what is missing there is as in timm."""
-    if config.get("crop_mode", "center") != "center":
+    crop_mode = config.get("crop_mode") or "center"
+    if crop_mode not in CROP_MODES:
         raise ValueError(
-            f"The config.json asks for crop_mode {config['crop_mode']!r}, expected 'center':"
-            " prepare the images yourself."
+            f"The config.json asks for crop_mode {crop_mode!r}, expected"
+            f" {' or '.join(map(repr, CROP_MODES))}: prepare the images yourself."
         )
     prefix = "test_" if test_size and config.get("test_input_size") else ""
     _, height, width = config.get(f"{prefix}input_size", (3, 224, 224))
@@ -185,6 +191,7 @@ def _of_config(config: Mapping[str, Any], test_size: bool) -> Preprocess:
         tuple(config.get("std", IMAGENET_STD)),
         config.get(f"{prefix}crop_pct") or config.get("crop_pct", 0.875),
         config.get("interpolation", "bicubic"),
+        crop_mode,
     )
 
 
@@ -192,13 +199,17 @@ def _of_input(images: Input, test_size: bool) -> Preprocess:
     size, crop = images.size, images.crop
     if test_size and images.test_size is not None:
         size, crop = images.test_size, images.test_crop or images.crop
-    return Preprocess((size, size), images.mean, images.std, crop, images.interpolation)
+    return Preprocess(
+        (size, size), images.mean, images.std, crop, images.interpolation, images.crop_mode
+    )
 
 
 def _published_input(found: Source) -> Input:
     tags = PRETRAINED.get(found.name or "", {})
     if tags:
         return tags[found.tag or next(iter(tags))].input
+    if found.name in BY_HAND:
+        return BY_HAND[found.name].input
     size = VARIANTS[found.name or ""].image_size
     usual = CIFAR10 if size == CIFAR10.size else BICUBIC._replace(size=size)
     logger.warning(
@@ -207,12 +218,17 @@ def _published_input(found: Source) -> Input:
     return usual
 
 
+def squashed_shape(size: tuple[int, int], crop: float) -> tuple[int, int]:
+    """Height and width before the cut: those of the result / crop, rounded down."""
+    return math.floor(size[0] / crop), math.floor(size[1] / crop)
+
+
 def resized_shape(shape: tuple[int, ...], size: tuple[int, int], crop: float) -> tuple[int, int]:
     """Height and width before the cut: the short side is size / crop, rounded down, and the ratio
     of the sides is kept (rounded as torchvision does, or timm where the result is no square).
     """
     height, width = shape
-    target = tuple(math.floor(side / crop) for side in size)
+    target = squashed_shape(size, crop)
     if target[0] != target[1]:
         ratio = min(height / target[0], width / target[1])
         return round(height / ratio), round(width / ratio)

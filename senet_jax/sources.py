@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from senet_jax import hub
+from senet_jax.convert.caffe_file import SUFFIX as CAFFE_SUFFIX
 from senet_jax.convert.weights_file import TORCH_SUFFIXES
 from senet_jax.models.pretrained import RELEASED, RELEASES, find_pretrained
 from senet_jax.models.registry import VARIANTS, create_model
 
-SUFFIXES = (".safetensors", *TORCH_SUFFIXES)
+SUFFIXES = (".safetensors", *TORCH_SUFFIXES, CAFFE_SUFFIX)
 # timm's arguments (`model_args` of a config.json): what the weights themselves say, and what has a
 # counterpart here
 READ_OFF = ("in_chans", "num_classes", "stem_width")
@@ -132,9 +133,10 @@ def _file(path: Path, name: str | None) -> Source:
     config = _read_config(beside) if beside.is_file() else {}
     if name is None:
         if not config:
+            example = "sebn_inception" if path.suffix == CAFFE_SUFFIX else "seresnet50"
             raise ValueError(
                 f"{path} does not say what network it is for: give its name, for example"
-                f" senet_jax.load({path.name!r}, 'seresnet50')."
+                f" senet_jax.load({path.name!r}, {example!r})."
             )
         return _with_config(path, None, config, str(path))
     model, tag = _named(name)

@@ -19,10 +19,8 @@ from senet_jax.models import create_model
 from senet_jax.models.pretrained import CIFAR10_ERRORS, PRETRAINED
 from senet_jax.models.registry import VARIANTS
 
-LARGE, SMALL = 224, 32  # at which multiply-adds of ImageNet's and of CIFAR's networks are published
 
-
-def count_parameters(model: nn.Module, *, image_size: int = 64, channels: int = 3) -> int:
+def count_parameters(model: nn.Module, *, image_size: int = 256, channels: int = 3) -> int:
     """The number of a model's parameters; running statistics are none.
 
     Args:
@@ -58,7 +56,7 @@ class Row(NamedTuple):
       name: of the model.
       parameters: with its own number of classes.
       multiply_adds: of one image of `counted_at` pixels, see `multiply_adds`.
-      counted_at: 224 for ImageNet's networks, 32 for CIFAR's.
+      counted_at: height and width of that image, at which it is published.
       image_size: height and width of the images it is trained on; of its default weights, if any.
       test_size: at which its default weights are tested; None: at `image_size`.
       published: accuracy (top-1, per cent) and where it is from.
@@ -77,7 +75,7 @@ def model_table(names: Iterable[str]) -> Iterator[Row]:
     """A row for each of the names, one by one: deep networks take seconds."""
     for name in names:
         variant = VARIANTS[name]
-        counted_at = LARGE if variant.image_size > 64 else SMALL
+        counted_at = variant.counted_at or variant.image_size
         image_size, test_size = variant.image_size, None
         if name in PRETRAINED:
             size = next(iter(PRETRAINED[name].values())).input
@@ -86,7 +84,7 @@ def model_table(names: Iterable[str]) -> Iterator[Row]:
         yield Row(name, *counts, counted_at, image_size, test_size, _published(name))
 
 
-LINE = "| {:<25} | {:>11} | {:>15} | {:>10} | {:>9} | {} |\n"  # names have 25 letters at most
+LINE = "| {:<32} | {:>11} | {:>15} | {:>10} | {:>9} | {} |\n"  # names have 32 letters at most
 HEADER = (
     "# Models\n\n"
     + LINE.format(
@@ -98,7 +96,7 @@ LEGEND = """
 Multiply-adds are those of convolutions and linear layers for one image of so many pixels (in
 brackets), padding included. Sizes are in pixels; the test size is a larger one at which the default
 weights do better. Top-1 is the accuracy of the default weights on ImageNet-1k's validation images,
-at the image size and then at the test size ("?": not published), with their tag; of CIFAR networks
+at the image size and then at the test size ("?": not known here), with their tag; of CIFAR networks
 the paper's accuracy on CIFAR-10 (arXiv 1709.01507, Table 4).
 """
 

@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 
 import senet_jax
-from senet_jax import SEBlock, class_names_for, create_model, load
+from senet_jax import SEBlock, class_names_for, create_model, list_models, load
 from senet_jax.convert import ConversionError, export_timm, to_timm
-from senet_jax.loading import image_channels, model_name_for
+from senet_jax.convert.tables import module_there
+from senet_jax.convert.timm import table_of
+from senet_jax.loading import CLASSIFIERS, image_channels, model_name_for
 from senet_jax.models.pretrained import PRETRAINED, RELEASED, find_pretrained
 from senet_jax.models.registry import VARIANTS
 
@@ -114,6 +116,28 @@ def test_a_file_of_moskomules_is_recognised(tmp_path):
         {k: np.ascontiguousarray(v) for k, v in theirs.items()}, tmp_path / "m.safetensors"
     )
     assert_same(load(tmp_path / "m.safetensors", "seresnet18", **options)[1], variables)
+
+
+def test_the_classifier_of_every_family_is_known():
+    found = set()
+    for name in list_models():
+        try:
+            table = table_of(create_model(name))
+        except ConversionError:  # timm has no such network
+            continue
+        classifier, _ = module_there("head/fc", table)
+        assert classifier in CLASSIFIERS, name
+        found.add(classifier)
+    assert {"fc", "last_linear", "classifier"} <= found
+
+
+def test_a_mobile_network_is_loaded_with_the_classes_that_it_has(tmp_path):
+    model = create_model("lcnet_050", num_classes=5)
+    images = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), images)
+    variables = jax.tree.map(lambda v: np.full(v.shape, 0.1, v.dtype), shapes)
+    safetensors.save_file(to_timm(variables, model), tmp_path / "m.safetensors")
+    assert load(tmp_path / "m.safetensors", "lcnet_050")[0] == model
 
 
 def test_a_file_that_does_not_say_what_it_is_needs_a_name(file):

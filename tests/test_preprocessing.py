@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from senet_jax import preprocess_for
-from senet_jax.models.pretrained import IMAGENET_MEAN, IMAGENET_STD, PRETRAINED
+from senet_jax import list_models, preprocess_for
+from senet_jax.models.inputs import CAFFE, IMAGENET_MEAN, IMAGENET_STD
+from senet_jax.models.pretrained import PRETRAINED
 from senet_jax.preprocessing import Preprocess, centre_crop, resized_shape
 
 Image = pytest.importorskip("PIL.Image")
@@ -52,6 +53,22 @@ def test_images_are_prepared_as_timm_does(shape, crop, interpolation, method):
     assert got.dtype == np.float32
     # float32 arithmetic against float64, values up to 2.6
     np.testing.assert_allclose(got[0], by_hand(pixels, 32, crop, method), atol=2e-6)
+
+
+@pytest.mark.parametrize("shape", [(50, 71), (97, 40), (33, 33), (20, 300)])
+@pytest.mark.parametrize("crop", [1.0, 0.9])
+def test_squashed_images_lose_the_ratio_of_their_sides_and_nothing_else(shape, crop):
+    """timm's crop_mode "squash": torchvision's Resize of both sides to floor(size / crop), then
+    CenterCrop."""
+    preprocess = Preprocess((32, 36), **COLOUR, crop=crop, crop_mode="squash")
+    pixels = picture(*shape)
+    height, width = math.floor(32 / crop), math.floor(36 / crop)
+    image = Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC)
+    left, top = round((width - 36) / 2.0), round((height - 32) / 2.0)
+    expected = np.asarray(image.crop((left, top, left + 36, top + 32)))
+    unnormalised = preprocess(pixels)[0] * IMAGENET_STD + IMAGENET_MEAN
+    np.testing.assert_array_equal(np.round(unnormalised * 255), expected)
+    np.testing.assert_allclose(unnormalised * 255, expected, atol=1e-3)  # float32, 255 * 2 ** -24
 
 
 def test_a_shape_that_is_no_square_keeps_the_ratio_of_the_sides():
@@ -200,6 +217,7 @@ def test_what_is_no_image_is_refused_by_name(tmp_path):
     ("wrong", "text"),
     [
         (dict(interpolation="cubic"), "Unknown interpolation 'cubic': expected one of bilinear"),
+        (dict(crop_mode="border"), "Unknown crop_mode 'border': expected center or squash"),
         (dict(crop=0), "crop is 0, expected a share"),
         (dict(std=(1.0,)), "mean has 3 values and std 1"),
     ],
@@ -242,9 +260,24 @@ def test_published_weights_say_how_their_images_are_prepared(tag):
 
 
 def test_all_published_settings_are_possible():
-    for name, tags in PRETRAINED.items():
-        for tag in tags:
-            preprocess_for(f"{name}.{tag}", test_size=True)
+    for name in list_models(pretrained=True):
+        for tag, weights in PRETRAINED[name].items():
+            found = preprocess_for(f"{name}.{tag}", test_size=True)
+            assert found.crop_mode == weights.input.crop_mode
+            assert found.size == (weights.input.test_size or weights.input.size,) * 2
+
+
+def test_the_caffe_release_is_fed_what_caffe_was():
+    """Its own values are 0..255 and blue first, minus 104, 117, 123; ours are red first."""
+    images = CAFFE
+    preprocess = Preprocess(
+        (8, 8), images.mean, images.std, images.crop, images.interpolation, images.crop_mode
+    )
+    pixels = picture(9, 9)  # 8 / 0.875, rounded down
+    caffe = pixels[..., ::-1].astype(np.float64) - (104, 117, 123)
+    got = preprocess(pixels)[0]
+    np.testing.assert_allclose(got[..., ::-1], caffe[:8, :8], atol=1e-4)  # of up to 151
+    assert math.floor(images.size / images.crop) == 256
 
 
 def test_a_config_beside_a_file_says_it(tmp_path):
@@ -262,7 +295,11 @@ def test_a_config_beside_a_file_says_it(tmp_path):
     config.write_text(
         json.dumps(dict(architecture="seresnet18", pretrained_cfg=dict(crop_mode="squash")))
     )
-    with pytest.raises(ValueError, match="asks for crop_mode 'squash', expected 'center'"):
+    assert preprocess_for(file).crop_mode == "squash"
+    config.write_text(
+        json.dumps(dict(architecture="seresnet18", pretrained_cfg=dict(crop_mode="border")))
+    )
+    with pytest.raises(ValueError, match="for crop_mode 'border', expected 'center' or 'squash'"):
         preprocess_for(file)
 
 

@@ -1,5 +1,7 @@
 """Other people's weights, in and out; one file per source, one table per family."""
 
+from senet_jax.convert.caffe import from_caffe
+from senet_jax.convert.caffe_file import read_caffemodel
 from senet_jax.convert.moskomule import from_moskomule
 from senet_jax.convert.tables import ConversionError
 from senet_jax.convert.timm import from_timm, to_timm
@@ -11,6 +13,8 @@ __all__ = [
     "to_timm",
     "export_timm",
     "from_moskomule",
+    "from_caffe",
     "read_weights",
+    "read_caffemodel",
     "ConversionError",
 ]

@@ -9,7 +9,8 @@ from typing import Any
 import flax.linen as nn
 
 from senet_jax.convert.tables import DENSE, Row, Table, Variables, describe, read, tensors_of
-from senet_jax.convert.timm import BLOCKS, HEAD, PLAIN_STEM, SHORTCUT, image_channels
+from senet_jax.convert.timm import image_channels
+from senet_jax.convert.timm_resnet import BLOCKS, HEAD, PLAIN_STEM, SHORTCUT
 
 TABLE: Table = (
     *PLAIN_STEM,

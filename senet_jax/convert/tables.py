@@ -11,6 +11,7 @@ so that every tensor is checked: each is used once, none is missing and none is 
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -18,6 +19,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
+
+from senet_jax.layers import SEBlock
+from senet_jax.models.spec import any_images
 
 Variables = dict[str, Any]
 Path = tuple[str, ...]  # ("params", "stage1", "block1", "conv1", "kernel")
@@ -100,7 +104,7 @@ def tensors_of(model: nn.Module, table: Table, channels: int) -> dict[str, Tenso
     Raises:
       ConversionError: the table has no name for one.
     """
-    images = jax.ShapeDtypeStruct((1, 64, 64, channels), jnp.float32)
+    images = any_images(channels)
     tree = jax.eval_shape(model.init, jax.random.key(0), images)
     tensors = {}
     for path, value in sorted(traverse_util.flatten_dict(tree).items(), key=_reading_order):
@@ -178,12 +182,42 @@ def module_there(module: str, table: Table) -> tuple[str, Kind]:
     )
 
 
+def strange_options(model: Any, expected: Mapping[str, Any]) -> list[str]:
+    """The options of a network that are others than where the names are from."""
+    return [
+        f"{option}={getattr(model, option)!r}"
+        for option, value in expected.items()
+        if getattr(model, option) != value
+    ]
+
+
+def strange_attention(attention: Any, **expected: Any) -> list[str]:
+    """The same of its attention, which must be an `SEBlock` of which no gate starts at one."""
+    if attention is None:
+        return []
+    if not isinstance(attention, SEBlock):
+        return ["this attention"]
+    options = strange_options(attention, dict(identity_start=False) | expected)
+    return [f"SEBlock({', '.join(options)})"] if options else []
+
+
+def refuse(strangers: list[str], source: str = "timm") -> None:
+    """Raises a ConversionError if there are any."""
+    if strangers:
+        raise ConversionError(
+            f"{source} has no such network with {', '.join(strangers)}: expected one that it has,"
+            " as create_model makes it by its name."
+        )
+
+
 def describe(model: nn.Module) -> str:
     """A network in few words, for messages."""
-    known = [f for f in ("stage_sizes", "num_classes") if hasattr(model, f)]
+    told = ("stage_sizes", "depths", "widths", "width", "depth", "num_classes")
+    known = [f for f in told if hasattr(model, f)]
     return f"{type(model).__name__}({', '.join(f'{f}={getattr(model, f)}' for f in known)})"
 
 
+@cache  # re keeps 512 alone, and some networks have more names
 def _pattern(ours: str) -> re.Pattern[str]:
     return re.compile(re.sub(r"\{(\w)\}", r"(?P<\1>\\d+)", ours))
 

@@ -1,21 +1,21 @@
-"""timm's state dicts, modern (resnet.py) and legacy (senet.py), and back.
+"""timm's state dicts, and back; the names are in one file per family."""
 
-The modern names of networks without a deep stem are also torchvision's.
-"""
-
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import numpy as np
 
+from senet_jax.convert import (
+    timm_cspdarknet,
+    timm_inception,
+    timm_mobile,
+    timm_regnet,
+    timm_resnet,
+    timm_vgg,
+)
 from senet_jax.convert.tables import (
-    CONV,
-    DENSE,
-    DENSE_AS_CONV,
-    NORM,
     ConversionError,
-    Row,
     Table,
     Variables,
     describe,
@@ -24,96 +24,66 @@ from senet_jax.convert.tables import (
     tensors_of,
     write,
 )
-from senet_jax.layers import SEBlock
+from senet_jax.models.cspdarknet import CSPDarknet
+from senet_jax.models.inception import Inception
+from senet_jax.models.mobile import MobileNet
+from senet_jax.models.regnet import RegNet
 from senet_jax.models.resnet import ResNet, SEResNet
-from senet_jax.models.stems import STEMS
-
-BLOCKS: Table = (
-    Row("stage{s}/block{b}/conv{i}", "layer{s}.{b-1}.conv{i}", CONV),
-    Row("stage{s}/block{b}/bn{i}", "layer{s}.{b-1}.bn{i}", NORM),
-)
-SHORTCUT: Table = (
-    Row("stage{s}/block{b}/shortcut_conv", "layer{s}.{b-1}.downsample.0", CONV),
-    Row("stage{s}/block{b}/shortcut_bn", "layer{s}.{b-1}.downsample.1", NORM),
-)
-AVERAGED_SHORTCUT: Table = (  # 0 is the pool
-    Row("stage{s}/block{b}/shortcut_conv", "layer{s}.{b-1}.downsample.1", CONV),
-    Row("stage{s}/block{b}/shortcut_bn", "layer{s}.{b-1}.downsample.2", NORM),
-)
-
-LEGACY: Table = (
-    Row("stem/conv{i}", "layer0.conv{i}", CONV),
-    Row("stem/bn{i}", "layer0.bn{i}", NORM),
-    *BLOCKS,
-    Row("stage{s}/block{b}/se/fc{i}", "layer{s}.{b-1}.se_module.fc{i}", DENSE_AS_CONV),
-    *SHORTCUT,
-    Row("head/fc", "last_linear", DENSE),
-)
-
-PLAIN_STEM: Table = (
-    Row("stem/conv1", "conv1", CONV),
-    Row("stem/bn1", "bn1", NORM),
-)
-DEEP_STEM: Table = (
-    Row("stem/conv1", "conv1.0", CONV),
-    Row("stem/bn1", "conv1.1", NORM),
-    Row("stem/conv2", "conv1.3", CONV),
-    Row("stem/bn2", "conv1.4", NORM),
-    Row("stem/conv3", "conv1.6", CONV),
-    Row("stem/bn3", "bn1", NORM),
-    Row("stem/pool_conv", "maxpool.0", CONV),  # ResNet-RS
-    Row("stem/pool_bn", "maxpool.1", NORM),
-)
-MODERN_ATTENTION: Table = (
-    Row("stage{s}/block{b}/se/fc{i}", "layer{s}.{b-1}.se.fc{i}", DENSE_AS_CONV),
-)
-HEAD: Table = (Row("head/fc", "fc", DENSE),)
+from senet_jax.models.vgg import VGG
 
 
-def is_legacy(model: nn.Module) -> bool:
-    """Whether timm has the network in senet.py, under the names with `legacy_`."""
-    return getattr(model, "stem", "").startswith("legacy")
+class Family(NamedTuple):
+    """What is known of timm's networks of one class.
+
+    Attributes:
+      table: the names of a network's modules.
+      hint: what to do about weights that do not fit, where it can be told.
+      arguments: by option of ours, timm's arguments that say the same, see `timm_folder`.
+      is_torchvision: whether weights have other names, torchvision's, by these names.
+      torchvision: those names.
+      dropped: beginnings of names of tensors that no network here has a place for.
+    """
+
+    table: Callable[[Any], Table]
+    hint: Callable[[Mapping[str, Any], Any], str] = lambda state_dict, model: ""
+    arguments: Callable[[Any], dict[str, dict[str, Any]]] = lambda model: {}
+    is_torchvision: Callable[[Iterable[str]], bool] = lambda names: False
+    torchvision: Callable[[Any], Table] | None = None
+    dropped: tuple[str, ...] = ()
 
 
-def _resnet(model: Any) -> Table:
-    _check_options(model)
-    if is_legacy(model):
-        return LEGACY
-    stem = PLAIN_STEM if len(STEMS[model.stem].widths) == 1 else DEEP_STEM
-    shortcut = AVERAGED_SHORTCUT if model.shortcut == "average" else SHORTCUT
-    return (*stem, *BLOCKS, *MODERN_ATTENTION, *shortcut, *HEAD)
+RESIDUAL = Family(timm_resnet.table, timm_resnet.hint, timm_resnet.arguments)
+FAMILIES: dict[type, Family] = {
+    ResNet: RESIDUAL,
+    SEResNet: RESIDUAL,
+    MobileNet: Family(timm_mobile.table),
+    RegNet: Family(
+        timm_regnet.table,
+        is_torchvision=timm_regnet.is_torchvision,
+        torchvision=timm_regnet.torchvision_table,
+    ),
+    CSPDarknet: Family(timm_cspdarknet.table),
+    VGG: Family(
+        timm_vgg.table,
+        is_torchvision=timm_vgg.is_torchvision,
+        torchvision=timm_vgg.torchvision_table,
+    ),
+    Inception: Family(timm_inception.table, dropped=timm_inception.DROPPED),
+}
 
 
-def _check_options(model: Any) -> None:
-    """Refuses options that change the function and not the names: the answers would be others."""
-    legacy = is_legacy(model)
-    expected: dict[str, Any] = {"antialias": STEMS[model.stem].pool == "average"}
-    if model.attention is not None:
-        expected["placement"] = "activated" if legacy and not model.bottleneck else "standard"
-    if model.bottleneck:
-        first = (
-            legacy and model.cardinality == 1
-        )  # the Caffe release's SE-ResNets, not its ResNeXts
-        expected["stride_at"] = "1x1" if first else "3x3"
-    strangers = [
-        f"{option}={getattr(model, option)!r}"
-        for option, value in expected.items()
-        if getattr(model, option) != value
-    ]
-    if model.attention is not None and not isinstance(model.attention, SEBlock):
-        strangers.append("this attention")
-    elif getattr(model.attention, "identity_start", False):
-        strangers.append("SEBlock(identity_start=True)")
-    if STEMS[model.stem].strides == 1:
-        strangers.append(f"stem={model.stem!r}")
-    if strangers:
+def family_of(model: nn.Module) -> Family:
+    """What is known of timm's networks like this one.
+
+    Raises:
+      ConversionError: timm has none.
+    """
+    if type(model) not in FAMILIES:
         raise ConversionError(
-            f"timm has no such network with {', '.join(strangers)}: expected one that it has, as"
-            " create_model makes it by timm's name."
+            f"timm has no networks like {type(model).__name__}, so there are no names to convert:"
+            f" expected {', '.join(kind.__name__ for kind in FAMILIES)}."
         )
-
-
-TABLES: dict[type, Callable[[Any], Table]] = {ResNet: _resnet, SEResNet: _resnet}
+    return FAMILIES[type(model)]
 
 
 def table_of(model: nn.Module) -> Table:
@@ -122,12 +92,7 @@ def table_of(model: nn.Module) -> Table:
     Raises:
       ConversionError: timm has no such network.
     """
-    if type(model) not in TABLES:
-        raise ConversionError(
-            f"timm has no networks like {type(model).__name__}, so there are no names to convert:"
-            f" expected {', '.join(kind.__name__ for kind in TABLES)}."
-        )
-    return TABLES[type(model)](model)
+    return family_of(model).table(model)
 
 
 def from_timm(state_dict: Mapping[str, Any], model: nn.Module) -> Variables:
@@ -136,8 +101,9 @@ def from_timm(state_dict: Mapping[str, Any], model: nn.Module) -> Variables:
     Args:
       state_dict: arrays by timm's names, as `read_weights` returns them (or a torch module's own
         `state_dict()` on the CPU, in float32): in the layout of `legacy_` networks for these, else
-        in the modern one. Every tensor is used exactly once; only `num_batches_tracked` is dropped,
-        for which there is no place here.
+        in the modern one. torchvision's names of RegNets and VGGs will do, too. Every tensor is
+        used exactly once; only `num_batches_tracked` and Inception-v3's auxiliary classifier are
+        dropped, for which there is no place here.
       model: the network, `create_model("seresnet50")`; its number of classes and its images'
         channels are those of the weights.
 
@@ -147,9 +113,13 @@ def from_timm(state_dict: Mapping[str, Any], model: nn.Module) -> Variables:
     Raises:
       ConversionError: names every tensor that is missing, left over, or has a wrong shape.
     """
-    table = table_of(model)
-    tensors = tensors_of(model, table, image_channels(state_dict, table))
-    return read(state_dict, tensors, describe(model), _hint(state_dict, model))
+    family = family_of(model)
+    table = family.table(model)
+    if family.torchvision is not None and family.is_torchvision(state_dict):
+        table = family.torchvision(model)
+    kept = {k: v for k, v in state_dict.items() if not k.startswith(family.dropped)}
+    tensors = tensors_of(model, table, image_channels(kept, table))
+    return read(kept, tensors, describe(model), family.hint(kept, model))
 
 
 def to_timm(variables: Mapping[str, Any], model: nn.Module) -> dict[str, np.ndarray]:
@@ -177,13 +147,3 @@ def image_channels(state_dict: Mapping[str, Any], table: Table) -> int:
     first, _ = module_there("stem/conv1", table)
     shape = np.shape(state_dict.get(f"{first}.weight", ()))
     return shape[1] if len(shape) == 4 else 3
-
-
-def _hint(state_dict: Mapping[str, Any], model: nn.Module) -> str:
-    if any(".se.fc.0." in name for name in state_dict):
-        return "They have the names of moskomule/senet.pytorch: use from_moskomule."
-    if "last_linear.weight" in state_dict and not is_legacy(model):
-        return "They have the names of timm's older networks: create_model('legacy_...')."
-    if "fc.weight" in state_dict and is_legacy(model):
-        return "They have the names of timm's modern networks: leave 'legacy_' out of the name."
-    return ""

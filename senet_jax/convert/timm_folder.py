@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 
 from senet_jax.convert.tables import ConversionError, module_there, tensors_of
-from senet_jax.convert.timm import is_legacy, table_of, to_timm
+from senet_jax.convert.timm import family_of, table_of, to_timm
 from senet_jax.layers import SEBlock
 from senet_jax.models.registry import VARIANTS, create_model
 from senet_jax.models.spec import options_of
-from senet_jax.models.stems import STEMS
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -62,10 +61,14 @@ def export_timm(
     channels, classes = weights[f"{first}.weight"].shape[1], model.num_classes
     _check_lengths(mean, std, channels, class_names, classes)
     size = image_size or VARIANTS[name].image_size
+    classifier, _ = module_there("head/fc", table)
+    features = weights.get(f"{classifier}.weight")
     config: dict[str, Any] = {
         "architecture": name,
         "num_classes": classes,
-        "num_features": model.feature_info[-1].channels,
+        "num_features": (
+            model.feature_info[-1].channels if features is None else features.shape[1]
+        ),
         "pretrained_cfg": {
             "custom_load": False,
             "input_size": [channels, size, size],
@@ -78,7 +81,7 @@ def export_timm(
             "num_classes": classes,
             "pool_size": None,
             "first_conv": first,
-            "classifier": module_there("head/fc", table)[0],
+            "classifier": classifier,
         },
     }
     if arguments:
@@ -105,7 +108,7 @@ def _model_arguments(model: Any, name: str) -> dict[str, Any]:
         changed.add("norm")
     if "attention" in changed and _same_blocks(model, published["attention"]):
         changed.remove("attention")
-    can_be_told = _timm_arguments(model)
+    can_be_told = family_of(model).arguments(model)
     if changed - can_be_told.keys():
         raise ConversionError(
             f"The model is not timm's {name}: it differs in {', '.join(sorted(changed))}, of which"
@@ -119,27 +122,11 @@ def _model_arguments(model: Any, name: str) -> dict[str, Any]:
     return arguments
 
 
-def _timm_arguments(model: Any) -> dict[str, dict[str, Any]]:
-    """By option of ours, timm's arguments that say the same."""
-    layers = list(model.stage_sizes)
-    if is_legacy(model):
-        return {"stage_sizes": {"layers": layers}} if len(layers) == 4 else {}
-    channels = [model.width * 2**stage for stage in range(len(layers))]
-    arguments: dict[str, dict[str, Any]] = {
-        "stage_sizes": {"layers": layers, "channels": channels},
-        "cardinality": {"cardinality": model.cardinality},
-        "base_width": {"base_width": model.base_width},
-    }
-    stem = STEMS[model.stem]
-    if len(stem.widths) > 1:  # timm's 7x7 stem has always 64 channels
-        stem_width = int(model.width * stem.widths[1])
-        arguments["width"] = {"channels": channels, "stem_width": stem_width}
-    return arguments
-
-
 def _same_blocks(model: Any, attention: Any) -> bool:
     """Whether another SE block as template would make the same network, as C // 16 does mostly."""
     if not isinstance(model.attention, SEBlock) or not isinstance(attention, SEBlock):
+        return False
+    if any(getattr(model.attention, f) != getattr(attention, f) for f in ("act", "gate")):
         return False  # (timm's table has refused the blocks that start as the identity)
     table, other = table_of(model), model.clone(attention=attention)
     shapes = [

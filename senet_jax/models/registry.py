@@ -8,7 +8,20 @@ from typing import Any
 import flax.linen as nn
 
 from senet_jax.layers import BatchNorm
-from senet_jax.models import preact, resnet_variants, resnext_cifar, shake_shake
+from senet_jax.models import (
+    cspdarknet,
+    inception_cifar,
+    inception_variants,
+    mobile_searched,
+    mobile_variants,
+    preact,
+    regnet,
+    resnet_variants,
+    resnext_cifar,
+    shake_shake,
+    shufflenet,
+    vgg,
+)
 from senet_jax.models.pretrained import PRETRAINED
 from senet_jax.models.spec import Variant, options_of
 
@@ -16,6 +29,14 @@ VARIANTS: dict[str, Variant] = {
     **resnet_variants.VARIANTS,
     **preact.VARIANTS,
     **resnext_cifar.VARIANTS,
+    **mobile_variants.VARIANTS,
+    **mobile_searched.VARIANTS,
+    **regnet.VARIANTS,
+    **cspdarknet.VARIANTS,
+    **vgg.VARIANTS,
+    **inception_variants.VARIANTS,
+    **inception_cifar.VARIANTS,
+    **shufflenet.VARIANTS,
     **shake_shake.VARIANTS,
 }
 

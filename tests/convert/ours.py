@@ -49,11 +49,11 @@ def unbiased(old: np.ndarray, new: np.ndarray, n: int, momentum: float = 0.9) ->
     return momentum * old + (new - momentum * old) * n / (n - 1)
 
 
-def relative_error(ours: Any, theirs: Any) -> float:
-    """The greatest difference, in units of the greatest value."""
+def relative_error(ours: Any, theirs: Any, least: float = 0.0) -> float:
+    """The greatest difference, in units of the greatest value, or of `least` if that is less."""
     ours, theirs = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
     assert ours.shape == theirs.shape, (ours.shape, theirs.shape)
-    return float(np.max(np.abs(ours - theirs)) / np.max(np.abs(theirs)))
+    return float(np.max(np.abs(ours - theirs)) / max(np.max(np.abs(theirs)), least))
 
 
 def flat(tree: Any) -> dict[str, Any]:

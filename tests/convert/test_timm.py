@@ -21,11 +21,20 @@ FULL_SIZE = (
     *("legacy_seresnet18", "legacy_seresnet50", "legacy_senet154", "resnet50", "seresnet18"),
     *("seresnet101", "seresnext26d_32x4d", "seresnext26t_32x4d", "seresnext50_32x4d"),
     *("seresnetaa50d", "resnetrs50", "senet154"),
+    *("efficientnet_b0", "mobilenetv3_small_100", "lcnet_050", "tf_efficientnetv2_b0"),
+    *("mobilenetv1_100h", "hardcorenas_a", "regnety_002", "cspdarknet53", "vgg16_bn", "vgg16"),
+    *("inception_v3", "inception_v4", "inception_resnet_v2"),
 )
 
 
 def twin(name="seresnet18", **options):
     return create_model(name, **dict(stage_sizes=(1, 1), num_classes=10, dropout=0.0) | options)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(set(NAMES) - {"made by"} - set(FULL_SIZE)))
+def test_names_and_shapes_of_the_others_are_timms(name):
+    test_names_and_shapes_are_timms(name)
 
 
 @pytest.mark.parametrize("name", FULL_SIZE)

@@ -7,7 +7,7 @@ from senet_jax.layers import BatchNorm
 
 
 def test_names_are_listed_by_pattern():
-    assert list_models("se*50") == ["seresnet50"]
+    assert list_models("seres*50") == ["seresnet50"]
     assert "resnet20" in list_models()
     assert list_models("nothing*") == []
 

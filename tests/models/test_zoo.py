@@ -3,11 +3,16 @@
 from functools import partial
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import traverse_util
 
-from senet_jax import SEBlock, attention_weights, create_model, list_models
+from senet_jax import SEBlock, create_model, list_models
+from senet_jax.models.inception import Inception
+from senet_jax.models.mobile import MobileNet
+from senet_jax.models.resnext_cifar import CifarResNeXt
+from tests.models.shrink import kind_of, shrink
 from tests.models.twins import count, random_images, random_variables, train_step
 
 # Public implementations: timm 1.0.31; for CIFAR the papers' networks with biased SE, r = 16, and
@@ -83,9 +88,18 @@ COUNTS_FOR_100 = {
 }
 
 
+def blocks_of(model):
+    """About how many there are: what tracing a model takes."""
+    if isinstance(model, MobileNet):
+        return sum(row.repeats for rows in model.stages for row in rows) * model.depth
+    if isinstance(model, Inception):
+        return sum(len(block.branches) for blocks in model.stages for block in blocks)
+    return sum(getattr(model, "depths", None) or model.stage_sizes)
+
+
 def is_deep(name):
     """More than 30 blocks: takes seconds to trace."""
-    return sum(create_model(name).stage_sizes) > 30
+    return blocks_of(create_model(name)) > 30
 
 
 def test_models_have_their_published_parameters():
@@ -106,60 +120,64 @@ def test_cifar_100_and_unbiased_gates_are_counted(name):
     assert tuple(count(model, 32) for model in models) == COUNTS_FOR_100[name]
 
 
-def shrink(name):
-    """The model as a small twin: fewer blocks, narrower, everything else as it is."""
-    model = create_model(name, stage_sizes=(1, 1), width=8, num_classes=10)
-    attention = None if model.attention is None else SEBlock(reduction=2)
-    small = dict(attention=attention, dropout=0.0, base_width=32, cardinality=2, path_width=4)
-    if getattr(model, "cardinality", 1) == 1:
-        del small["base_width"], small["cardinality"]
-    return model.clone(**{k: v for k, v in small.items() if hasattr(model, k)})
-
-
 def distinct_twins():
     """One of each kind; plain networks only where they are no SE network without its blocks."""
     twins = {}
     for name in sorted(list_models(), key=lambda name: create_model(name).attention is None):
-        model = shrink(name)
-        plain = repr(model.clone(attention=None)).removeprefix("SE")
-        twins.setdefault(plain, pytest.param(model, id=name))
+        small = shrink(name)
+        twins.setdefault(kind_of(small.model), pytest.param(small, id=name))
     return list(twins.values())
 
 
-@pytest.mark.parametrize("model", distinct_twins())
-def test_every_model_trains_and_infers(model):
-    images = random_images(size=16)
+@pytest.mark.parametrize("small", distinct_twins())
+def test_every_model_trains_and_infers(small):
+    model, images = small.model, random_images(size=small.size)
     variables = random_variables(model, images)
     _, (gradients, _) = train_step(model, variables, images)
     gradients = traverse_util.flatten_dict(gradients, sep="/")
     assert all(np.isfinite(g).all() for g in gradients.values())
     assert [path for path, g in gradients.items() if not np.any(g)] == []
 
-    infer = jax.jit(partial(model.apply, train=False, mutable=["batch_stats"]))
+    infer = jax.jit(partial(model.apply, train=False, mutable=["batch_stats", "intermediates"]))
     logits, updates = infer(variables, images)
     assert logits.shape == (4, 10)
-    jax.tree.map(np.testing.assert_array_equal, updates["batch_stats"], variables["batch_stats"])
-    gates = attention_weights(model, variables, images)
-    assert len(gates) == (0 if model.attention is None else 2)
+    statistics = variables.get("batch_stats", {})
+    jax.tree.map(np.testing.assert_array_equal, updates.get("batch_stats", {}), statistics)
+    gates = jax.tree.leaves(updates.get("intermediates", {}))
+    assert len(gates) == (0 if model.attention is None else small.attentions)
 
 
-@pytest.mark.parametrize("name", [n for n in list_models() if not is_deep(n)])
+@pytest.mark.parametrize("small", distinct_twins())
+def test_every_model_takes_bfloat16(small):
+    model = small.model.clone(dtype="bfloat16")
+    images = jax.ShapeDtypeStruct((2, small.size, small.size, 3), np.float32)
+    variables = jax.eval_shape(model.init, jax.random.key(0), images)
+    assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {np.dtype("float32")}
+    both = partial(model.apply, method=lambda model, x: (model(x), model.features(x)))
+    logits, levels = jax.eval_shape(both, variables, images)
+    assert logits.dtype == np.float32
+    assert {level.dtype for level in levels} == {jnp.dtype("bfloat16")}
+
+
+@pytest.mark.parametrize("small", distinct_twins())
 @pytest.mark.parametrize("size", [64, 97])
-def test_features_are_as_feature_info_says(name, size):
-    model = shrink(name)
-    if "29_8x64d" in name:
+def test_features_are_as_feature_info_says(small, size):
+    model = small.model
+    size = max(size, small.size + size % 2)
+    if isinstance(model, CifarResNeXt):
         size = size // 4 * 4  # halves by average pools, see below
     images = jax.ShapeDtypeStruct((2, size, size, 3), np.float32)
     variables = jax.eval_shape(model.init, jax.random.key(0), images)
     pyramid = jax.eval_shape(partial(model.apply, method="features"), variables, images)
+    # Caffe's rounding and average pools lose a row where the size is odd, valid windows a border
+    lost = 4 if isinstance(model, Inception) else 1
     for level, info in zip(pyramid, model.feature_info, strict=True):
         assert level.shape[-1] == info.channels
-        # Caffe's rounding and average pools lose a row where the size is odd
-        assert abs(level.shape[1] - size / info.stride) < 1
+        assert abs(level.shape[1] - (size + 2 * getattr(model, "margin", 0)) / info.stride) < lost
 
 
 @pytest.mark.parametrize(("name", "size"), [("seresnetaa50d", 70), ("seresnext29_8x64d", 33)])
 def test_sizes_that_average_pools_cannot_halve_get_a_sentence(name, size):
     images = jax.ShapeDtypeStruct((1, size, size, 3), np.float32)
     with pytest.raises(ValueError, match="cannot be halved by this network's average pools"):
-        jax.eval_shape(shrink(name).init, jax.random.key(0), images)
+        jax.eval_shape(shrink(name).model.init, jax.random.key(0), images)

@@ -28,19 +28,19 @@ def network(twin: Twin) -> torch.nn.Module:
 def outputs(twin: Twin) -> dict[str, Any]:
     model = network(twin)
     stored: dict[str, Any] = {}
-    for size in twins.SIZES:
+    for size in twin.sizes:
         logits, levels = reference.evaluate(model, seeded.images(2, size))
         stored[f"logits{size}"] = logits
         stored[f"levels{size}"] = np.stack([summary(level) for level in levels])
         stored[f"shapes{size}"] = np.array([level.shape for level in levels])
     if twin.trains:
-        stored |= step(model)
+        stored |= step(model, twin.training_size)
     return stored
 
 
-def step(model: torch.nn.Module) -> dict[str, Any]:
+def step(model: torch.nn.Module, size: int) -> dict[str, Any]:
     """Of a step in training mode, in float64: in float32 a ReLU at zero may go either way."""
-    images = seeded.images(twins.TRAINING_BATCH, twins.TRAINING_SIZE).astype(np.float64)
+    images = seeded.images(twins.TRAINING_BATCH, size).astype(np.float64)
     labels = seeded.labels(twins.TRAINING_BATCH, twins.CLASSES)
     found = reference.train_step(model.double(), images, labels)
     return dict(

@@ -1,5 +1,6 @@
 """timm's side of the comparisons; images and features are NHWC at this door."""
 
+import importlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,7 +17,18 @@ from timm.models._features import FeatureListNet  # noqa: E402
 
 
 def make(name: str, seed: int = 0, *, stages: int = 4, **arguments: Any) -> torch.nn.Module:
-    """timm's network with seeded weights and statistics, its last stages cut off if asked."""
+    """timm's network with seeded weights and statistics.
+
+    Args:
+      name: timm's name of the network.
+      seed: of the weights.
+      stages: of residual networks, the last ones are cut off.
+      **arguments: timm's own; or `small`, the name of a family whose `tests.parity.small_<family>`
+        makes the network of the other arguments.
+    """
+    if "small" in arguments:
+        family = importlib.import_module(f"tests.parity.small_{arguments.pop('small')}")
+        return load_seeded(family.make(**arguments), seed)
     model = timm.create_model(name, drop_rate=0.0, **arguments)
     if stages < 4:
         classes = model.num_classes
@@ -45,18 +57,20 @@ def nhwc(features: torch.Tensor) -> np.ndarray:
 
 
 def evaluate(model: torch.nn.Module, images: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Logits and every level of timm's `features_only`."""
+    """Logits and every level of the pyramid."""
     with torch.no_grad():
         logits = model(nchw(images)).numpy()
-        return logits, [nhwc(level) for level in pyramid(model)(nchw(images))]
+        return logits, [nhwc(level) for level in pyramid(model, nchw(images))]
 
 
-def pyramid(model: torch.nn.Module) -> Any:
+def pyramid(model: torch.nn.Module, images: torch.Tensor) -> list[torch.Tensor]:
     if hasattr(model, "pyramid"):  # of moskomule's networks
-        return model.pyramid
+        return model.pyramid(images)
+    if not hasattr(model, "layer1"):
+        return model.forward_intermediates(images, intermediates_only=True)
     stages = [getattr(model, f"layer{i}") for i in (1, 2, 3, 4)]
     levels = 1 + sum(1 for stage in stages if list(stage.parameters()))
-    return FeatureListNet(model, out_indices=tuple(range(levels))).eval()
+    return FeatureListNet(model, out_indices=tuple(range(levels))).eval()(images)
 
 
 def train_step(model: torch.nn.Module, images: np.ndarray, labels: np.ndarray) -> dict[str, Any]:

@@ -24,6 +24,15 @@ FAMILIES = {
     "seresnext26d_32x4d": "d",
     "seresnetaa50d": "aa",
     "resnetrs50": "ResNet-RS",
+    "efficientnet_b0": "EfficientNet",
+    "mobilenetv3_large_100": "MobileNetV3",
+    "tf_efficientnetv2_b0": "EfficientNetV2, TensorFlow",
+    "regnety_002": "RegNetY",
+    "cspdarknet53": "CSPDarknet",
+    "vgg16_bn": "VGG",
+    "inception_v3": "Inception-v3",
+    "inception_v4": "Inception-v4",
+    "inception_resnet_v2": "Inception-ResNet-v2",
 }
 
 
@@ -33,18 +42,9 @@ def lines() -> Iterator[str]:
         f" {flax.__version__}, Python {platform.python_version()}, {platform.machine()} CPU"
     )
     yield ""
-    head = [f"logits, {size}" for size in measure.SIZES] + [f"levels, {s}" for s in measure.SIZES]
-    yield f"| network | blocks | {' | '.join(head)} |"
-    yield "| --- " * (2 + len(head)) + "|"
-    for name in measure.NAMES:
-        errors = measure.outputs(name)
-        levels = [max(e for k, e in errors[s].items() if k != "logits") for s in measure.SIZES]
-        row = [*(errors[size]["logits"] for size in measure.SIZES), *levels]
-        sizes, own = measure.stage_sizes(name), create_model(name).stage_sizes
-        blocks = ", ".join(map(str, sizes)) + ("" if sizes == own else f" (of {sum(own)})")
-        yield f"| {name} | {blocks} | {' | '.join(f'{error:.1e}' for error in row)} |"
-        print(name, max(row), file=sys.stderr, flush=True)
-    yield ""
+    for sizes in (measure.SIZES, measure.INCEPTION_SIZES):
+        yield from outputs(sizes)
+        yield ""
     columns = ("loss", "images", "gradients", "statistics")
     yield "| family | twin of | type | loss | input gradient | parameter gradients | statistics |"
     yield "| --- " * 7 + "|"
@@ -54,6 +54,22 @@ def lines() -> Iterator[str]:
                 found = measure.step(twin, dtype)
                 row = [f"{found[column]:.1e}" for column in columns]
                 yield f"| {FAMILIES[twin.name]} | {twin.name} | {dtype} | {' | '.join(row)} |"
+
+
+def outputs(sizes: tuple[int, ...]) -> Iterator[str]:
+    """The table of logits and levels, of networks compared at these sizes."""
+    head = [f"logits, {size}" for size in sizes] + [f"levels, {size}" for size in sizes]
+    yield f"| network | {' | '.join(head)} |"
+    yield "| --- " * (1 + len(head)) + "|"
+    for name in (name for name in measure.NAMES if measure.sizes_of(name) == sizes):
+        errors = measure.outputs(name)
+        levels = [max(e for k, e in errors[s].items() if k != "logits") for s in sizes]
+        row = [*(errors[size]["logits"] for size in sizes), *levels]
+        model = create_model(name)
+        blocks = measure.shortened(model)
+        cut = f" ({sum(blocks)} of {sum(model.stage_sizes)} blocks)" if blocks else ""
+        yield f"| {name}{cut} | {' | '.join(f'{error:.1e}' for error in row)} |"
+        print(name, max(row), file=sys.stderr, flush=True)
 
 
 def main() -> None:

@@ -31,18 +31,19 @@ def test_logits_and_every_level_are_timms(name):
     if name not in measure.NAMES:
         pytest.skip("timm has no such network")
     errors = measure.outputs(name)
-    assert errors.keys() == {64, 65, 97}
+    assert set(errors) == set(measure.sizes_of(name))
     assert max(measure.worst(found) for found in errors.values()) <= PROMISED, errors
 
 
 # in float64 nothing but the formulas counts; in float32 a ReLU at zero may go either way, and does
 # not at this size
-@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", PROMISED), ("float64", 1e-10)])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("twin", TRAINED, ids=lambda twin: twin.name)
-def test_gradients_and_running_statistics_are_timms(twin, dtype, tolerance):
+def test_gradients_and_running_statistics_are_timms(twin, dtype):
     from tests.parity import measure
 
     errors = measure.step(twin, dtype)
+    tolerance = PROMISED if dtype == "float32" else twin.rounding
     assert measure.worst(errors) <= tolerance, errors
 
 

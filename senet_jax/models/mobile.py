@@ -1,0 +1,199 @@
+"""Networks of depthwise separable convolutions: MobileNet v1 (arXiv 1704.04861), MnasNet
+(1807.11626), MobileNetV3 (1905.02244), EfficientNet (1905.11946), EfficientNetV2 (2104.00298).
+
+A network is a table of stages; blocks and their variants by name are in `mobile_blocks` and
+`mobile_variants`.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax
+from jax.typing import DTypeLike
+
+from senet_jax.fused import finish
+from senet_jax.layers import BatchNorm, Head, activation, make_divisible
+from senet_jax.models.mobile_blocks import PLACES, MobileBlock, Row
+from senet_jax.models.spec import (
+    Attention,
+    FeatureInfo,
+    bound_layers,
+    check_images,
+    check_option,
+    per_stage,
+)
+
+HEADS = ("convolution", "hidden", "plain")
+ROUNDINGS: dict[str, Callable[[float], int]] = {"up": math.ceil, "nearest": round}
+
+
+class MobileNet(nn.Module):
+    """Network of separable, inverted or fused blocks: float images `[N, H, W, C]` -> float32 logits
+    `[N, num_classes]`.
+
+    Attributes:
+      stages: of each, its rows of equal blocks, at width and depth 1; see `mobile_blocks.Row`.
+      num_classes: 0 gives the features before the classifier, pooled.
+      width: factor of all channels but the head's, rounded to multiples of 8.
+      depth: factor of the number of blocks.
+      deepen: how a stage's number of blocks is rounded, "up" or "nearest" (TinyNet).
+      stem_width: channels of the first convolution.
+      stem_scales: whether `width` is a factor of these, too.
+      head_kind: before the classifier, "convolution" has one with norm and activation, then pools
+        (EfficientNet); "hidden" pools, then has a layer with activation (MobileNetV3); "plain"
+        pools (MobileNet v1).
+      head_width: channels of the head's layer.
+      head_bias: of the layer of "hidden".
+      act: activation where a row has none of its own, a name from `senet_jax.layers.activations`.
+      attention: None for the plain network; an unbound module, made anew in every block whose row
+        says so; or a tuple, one per stage.
+      placement: where it sits in a block: "depthwise", after that convolution and its activation;
+        or "output", at the end of the branch.
+      width_limit: of rounding widths, see `make_divisible`.
+      padding: of strided convolutions, "torch", or "same" as TensorFlow's weights want it.
+      dropout: rate before the classifier; training then needs `rngs={"dropout": key}`.
+      norm: an unbound `BatchNorm` as template. TensorFlow's weights have an epsilon of 1e-3 in it:
+        `create_model(name).norm.clone(groups=8)` keeps it.
+      dtype, param_dtype: as in `ResNet`.
+    """
+
+    stages: tuple[tuple[Row, ...], ...]
+    num_classes: int = 1000
+    width: float = 1.0
+    depth: float = 1.0
+    deepen: str = "up"
+    stem_width: int = 32
+    stem_scales: bool = True
+    head_kind: str = "convolution"
+    head_width: int = 1280
+    head_bias: bool = True
+    act: str = "relu"
+    attention: Attention = None
+    placement: str = "depthwise"
+    width_limit: float = 0.9
+    padding: str = "torch"
+    dropout: float = 0.0
+    norm: BatchNorm = BatchNorm()
+    dtype: DTypeLike = "float32"
+    param_dtype: DTypeLike = "float32"
+
+    def setup(self):
+        check_option("head_kind", self.head_kind, HEADS)
+        shared: dict[str, Any] = dict(dropout=self.dropout, act=self.act)
+        if self.head_kind == "convolution":
+            shared |= dict(width=self.head_width, norm=self.norm, dtype=self.dtype)
+        elif self.head_kind == "hidden":
+            shared |= dict(hidden=self.head_width, hidden_bias=self.head_bias)
+        kind = ConvHead if self.head_kind == "convolution" else Head
+        self.head = kind(self.num_classes, param_dtype=self.param_dtype, **shared)
+
+    def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
+        return self.head(self.features(images, train=train)[-1], train=train)
+
+    @nn.compact
+    def features(self, images: jax.Array, *, train: bool = False) -> tuple[jax.Array, ...]:
+        """The pyramid: the last output at each size, as `feature_info` describes."""
+        check_images(images)
+        check_option("placement", self.placement, PLACES)
+        check_option("deepen", self.deepen, ROUNDINGS)
+        conv, norm = bound_layers(self, train, padding=self.padding, group_init=True)
+        x = MobileStem(self._stem_width, self.act, conv, norm, name="stem")(images)
+        outputs = {"stem": x}
+        attentions = per_stage("attention", self.attention, len(self.stages))
+        for i, rows in enumerate(self._scaled()):
+            block = partial(
+                MobileBlock,
+                conv=conv,
+                norm=norm,
+                attention=attentions[i],
+                placement=self.placement,
+            )
+            x = MobileStage(rows, block, name=f"stage{i + 1}")(x)
+            outputs[f"stage{i + 1}"] = x
+        return tuple(outputs[info.name] for info in self.feature_info)
+
+    @property
+    def feature_info(self) -> tuple[FeatureInfo, ...]:
+        """Name, stride and channels of each level of `features`: what the next stage halves, and
+        the last.
+        """
+        level = FeatureInfo("stem", 2, self._stem_width)
+        levels = []
+        for i, rows in enumerate(self._scaled()):
+            strides = rows[0].strides
+            if strides > 1:
+                levels.append(level)
+            level = FeatureInfo(f"stage{i + 1}", level.stride * strides, rows[-1].features)
+        return (*levels, level)
+
+    @property
+    def _stem_width(self) -> int:
+        return self._wide(self.stem_width) if self.stem_scales else self.stem_width
+
+    def _wide(self, channels: int) -> int:
+        return make_divisible(channels * self.width, limit=self.width_limit)
+
+    def _scaled(self) -> tuple[tuple[Row, ...], ...]:
+        """The stages at this network's width and depth, every activation named."""
+        deep = ROUNDINGS[self.deepen]
+        return tuple(
+            tuple(
+                dataclasses.replace(
+                    row,
+                    features=self._wide(row.features),
+                    repeats=max(1, deep(row.repeats * self.depth)),
+                    act=row.act or self.act,
+                )
+                for row in rows
+            )
+            for rows in self.stages
+        )
+
+
+class MobileStem(nn.Module):
+    """One 3x3 convolution that halves."""
+
+    width: int
+    act: str
+    conv: Callable[..., nn.Module]
+    norm: Callable[..., nn.Module]
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        x = self.conv(self.width, 3, 2, name="conv1")(x)
+        return finish(self.norm(name="bn1")(x), act=activation(self.act))
+
+
+class MobileStage(nn.Module):
+    """Rows of blocks, counted through."""
+
+    rows: tuple[Row, ...]
+    block: Callable[..., nn.Module]
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        count = 0
+        for row in self.rows:
+            for i in range(row.repeats):
+                count += 1
+                strides = row.strides if i == 0 else 1
+                x = self.block(row, strides, name=f"block{count}")(x)
+        return x
+
+
+class ConvHead(Head):
+    """`Head` after a 1x1 convolution of `width` channels, its norm and activation."""
+
+    width: int = 1280
+    norm: BatchNorm = BatchNorm()
+    dtype: DTypeLike = "float32"
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
+        conv, norm = bound_layers(self, train, group_init=True)
+        y = norm(name="bn")(conv(self.width, 1, name="conv")(x))
+        return super().__call__(finish(y, act=activation(self.act)), train=train)
