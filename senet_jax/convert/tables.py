@@ -212,7 +212,7 @@ def refuse(strangers: list[str], source: str = "timm") -> None:
 
 def describe(model: nn.Module) -> str:
     """A network in few words, for messages."""
-    told = ("stage_sizes", "depths", "widths", "width", "depth", "num_classes")
+    told = ("stage_sizes", "depths", "num_classes")
     known = [f for f in told if hasattr(model, f)]
     return f"{type(model).__name__}({', '.join(f'{f}={getattr(model, f)}' for f in known)})"
 

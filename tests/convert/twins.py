@@ -101,7 +101,7 @@ TWINS = (
     ),
     _inception("inception_v3", trains=True),
     _inception("inception_v4"),
-    _inception("inception_resnet_v2", trains=True),
+    _inception("inception_resnet_v2"),
     Twin("vgg16", small.VGG, dict(small="vgg", batch_norm=False)),
     Twin("vgg16_bn", small.VGG, dict(small="vgg"), trains=True),
     _timm("legacy_seresnet18", trains=True),

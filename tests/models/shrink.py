@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from senet_jax import BatchNorm, SEBlock, create_model
 from senet_jax.models.cspdarknet import CSPDarknet
-from senet_jax.models.inception import Inception
+from senet_jax.models.inception import Inception, scaled
 from senet_jax.models.mobile import MobileNet
 from senet_jax.models.regnet import RegNet
 from senet_jax.models.shufflenet import ShuffleNet
@@ -65,10 +65,15 @@ def _mobile(model: MobileNet) -> Small:
 
 
 def _inception(model: Inception) -> Small:
-    stages = tuple(tuple(dict.fromkeys(blocks)) for blocks in model.stages)
+    """One module of each structure, whatever its widths."""
+    stages = tuple(
+        tuple({scaled(b, 0): b for b in reversed(blocks)}.values()) for blocks in model.stages
+    )
+    stages = tuple(blocks[::-1] for blocks in stages)
     attentions = sum(block.attend for blocks in stages for block in blocks)
-    small = model.clone(stages=stages, width=1 / 16)
-    return Small(small, attentions, 16 if model.margin else 80)
+    padded = model.stem[0][0].padding != "valid"
+    size = 16 if model.margin else 64 if padded else 80  # what windows without padding leave
+    return Small(model.clone(stages=stages, width=1 / 16), attentions, size)
 
 
 def kind_of(model: Any) -> str:

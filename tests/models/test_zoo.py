@@ -170,7 +170,7 @@ def test_features_are_as_feature_info_says(small, size):
     variables = jax.eval_shape(model.init, jax.random.key(0), images)
     pyramid = jax.eval_shape(partial(model.apply, method="features"), variables, images)
     # Caffe's rounding and average pools lose a row where the size is odd, valid windows a border
-    lost = 4 if isinstance(model, Inception) else 1
+    lost = 5 if isinstance(model, Inception) else 1
     for level, info in zip(pyramid, model.feature_info, strict=True):
         assert level.shape[-1] == info.channels
         assert abs(level.shape[1] - (size + 2 * getattr(model, "margin", 0)) / info.stride) < lost
