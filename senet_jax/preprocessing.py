@@ -298,7 +298,7 @@ def _pixels(image: Any, channels: int, what: str) -> np.ndarray:
 def _narrow(image: Any, what: str) -> Any:
     """16 bits as 8: Pillow's own conversion would cut off all above 255."""
     values = np.asarray(image).astype(np.int64)
-    if values.min() < 0 or values.max() > 65535:
+    if np.min(values) < 0 or np.max(values) > 65535:
         raise UnreadableImage(f"{what} has pixels of 32 bits, expected 8 or 16.")
     return _pillow().Image.fromarray(np.round(values / 257).astype(np.uint8))
 
