@@ -24,16 +24,23 @@ def attention_weights(
 
     Returns:
       Gates `[N, C]`, float32, by the block's path (`"stage1/block1/se"`) in the order of the
-      network. Empty for a plain network. Compiled once per model and image shape, and usable inside
-      `jit`.
+      network; attention that differs by position has maps, `[N, H, W, 1]` and the like, and what
+      has several kinds of gates a path for each. Empty for a plain network. Compiled once per
+      model and image shape, and usable inside `jit`.
     """
     sown = _sown(model, {k: variables[k] for k in variables if k != "intermediates"}, images)
     gates = traverse_util.flatten_dict(sown, sep="/")
     return {
-        path.removesuffix("/gates"): values[0]
+        _place(path): values[0]
         for path, values in sorted(gates.items(), key=_order)
-        if path.endswith("/gates")
+        if path.endswith(("/gates", "_gates"))
     }
+
+
+def _place(path: str) -> str:
+    """se/gates -> se, and se/spatial_gates -> se/spatial."""
+    block, name = path.rsplit("/", 1)
+    return block if name == "gates" else f"{block}/{name.removesuffix('_gates')}"
 
 
 @partial(jax.jit, static_argnums=0)

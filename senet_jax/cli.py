@@ -126,6 +126,7 @@ def _export(options: argparse.Namespace) -> int:
         mean=preprocess.mean,
         std=preprocess.std,
         crop_pct=preprocess.crop,
+        crop_mode=preprocess.crop_mode,
         interpolation=preprocess.interpolation,
         class_names=class_names_for(*source),
     )
@@ -135,11 +136,18 @@ def _export(options: argparse.Namespace) -> int:
 
 def _predict(options: argparse.Namespace) -> int:
     source = options.weights, options.model
+    if options.out is not None and not options.out.parent.is_dir():
+        raise FileNotFoundError(f"{options.out.parent} is no directory: make it, or change --out.")
     files = image_files(options.paths)
     model, variables = load(*source)
     if model.num_classes == 0:
         raise ValueError(f"{options.weights} has no classifier: nothing to predict with it.")
     names = class_names_for(*source)
+    if names is not None and len(names) != model.num_classes:
+        raise ValueError(
+            f"{options.weights} comes with {len(names)} class names for {model.num_classes}"
+            " classes: expected as many."
+        )
     preprocess = preprocess_for(*source, in_chans=image_channels(variables))
     logits_of = jax.jit(lambda images: model.apply(variables, images, train=False))
     predictions, faults = [], 0

@@ -60,7 +60,8 @@ def load(
         - the directory of a training run (what it was given as --workdir): the checkpoint that the
           validation split chose, or else the last one; where that one is damaged, the next in
           line, with a warning;
-        - a file of weights with timm's or torchvision's names, or moskomule/senet.pytorch's:
+        - a file of weights with timm's names, torchvision's of ResNets, RegNets and VGGs, or
+          moskomule/senet.pytorch's:
           `.safetensors`, or what torch.save wrote (`.pth`, ...; torch is not needed and no code in
           the file is run);
         - the `.caffemodel` of SE-BN-Inception, from the paper's own release (neither Caffe nor
@@ -88,6 +89,8 @@ def load(
       ValueError: the weights do not fit the network (a `ConversionError` names every tensor),
         cannot be read or are not published, or the run kept no averages.
     """
+    if in_chans is not None and in_chans < 1:
+        raise ValueError(f"in_chans={in_chans}, expected 1 channel or more.")
     found = find_source(source, name)
     if found.kind == "workdir":
         built, variables = _from_workdir(found, weights, options)
@@ -99,7 +102,7 @@ def load(
             )
         built, variables = _from_file(found, options)
     model = built if num_classes is None else built.clone(num_classes=num_classes)
-    channels = in_chans or image_channels(variables)
+    channels = image_channels(variables) if in_chans is None else in_chans
     if model == built and channels == image_channels(variables) and not options:
         return model, variables
     return model, adapt(variables, model, channels, jax.random.key(0) if key is None else key)
@@ -116,7 +119,7 @@ def class_names_for(source: str | os.PathLike, name: str | None = None) -> tuple
         names = describe(found.directory)["class_names"]
     else:
         names = found.config.get("label_names")
-    return tuple(map(str, names)) if names else None
+    return tuple(map(str, names)) if isinstance(names, list | tuple) and names else None
 
 
 def model_name_for(source: str | os.PathLike, name: str | None = None) -> str:

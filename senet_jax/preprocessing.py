@@ -64,6 +64,8 @@ class Preprocess:
                 f"Unknown interpolation {self.interpolation!r}: expected one of"
                 f" {', '.join(INTERPOLATIONS)}."
             )
+        if min(self.std) <= 0:
+            raise ValueError(f"std={self.std}, expected numbers greater than zero.")
         if self.crop_mode not in CROP_MODES:
             raise ValueError(
                 f"Unknown crop_mode {self.crop_mode!r}: expected {' or '.join(CROP_MODES)}."
@@ -162,7 +164,7 @@ def preprocess_for(
     if found.kind == "workdir":
         preprocess = _of_run(describe(found.directory))
     elif found.config:
-        preprocess = _of_config(found.config.get("pretrained_cfg", {}), test_size)
+        preprocess = _of_config(found.config.get("pretrained_cfg") or {}, test_size)
     else:
         preprocess = _of_input(_published_input(found), test_size)
     return preprocess if in_chans is None else preprocess.with_channels(in_chans)
@@ -176,15 +178,19 @@ def _of_run(description: Mapping[str, Any]) -> Preprocess:
 
 
 def _of_config(config: Mapping[str, Any], test_size: bool) -> Preprocess:
-    """From timm's `pretrained_cfg`; what is missing there is as in timm."""
-    crop_mode = config.get("crop_mode") or "center"
+    """From timm's `pretrained_cfg`; what is missing there, or null, is as in timm."""
+    config = {key: value for key, value in config.items() if value is not None}
+    crop_mode = config.get("crop_mode", "center")
     if crop_mode not in CROP_MODES:
         raise ValueError(
             f"The config.json asks for crop_mode {crop_mode!r}, expected"
             f" {' or '.join(map(repr, CROP_MODES))}: prepare the images yourself."
         )
     prefix = "test_" if test_size and config.get("test_input_size") else ""
-    _, height, width = config.get(f"{prefix}input_size", (3, 224, 224))
+    shape = config.get(f"{prefix}input_size", (3, 224, 224))
+    if len(shape) != 3:
+        raise ValueError(f"The config.json has input_size {shape}, expected [channels, H, W].")
+    _, height, width = shape
     return Preprocess(
         (height, width),
         tuple(config.get("mean", IMAGENET_MEAN)),

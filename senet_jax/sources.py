@@ -91,7 +91,13 @@ def model_options(source: Source) -> dict[str, Any]:
     Raises:
       ValueError: it asks for something that has no counterpart here.
     """
-    told = {k: v for k, v in source.config.get("model_args", {}).items() if k not in READ_OFF}
+    arguments = source.config.get("model_args") or {}
+    if not isinstance(arguments, Mapping):
+        raise ValueError(
+            f"The config.json beside {source.path} has model_args={arguments!r}, expected names and"
+            " values."
+        )
+    told = {k: v for k, v in arguments.items() if k not in READ_OFF}
     unknown = sorted(told.keys() - ARGUMENTS.keys())
     if unknown:
         raise ValueError(
@@ -140,7 +146,7 @@ def _file(path: Path, name: str | None) -> Source:
             )
         return _with_config(path, None, config, str(path))
     model, tag = _named(name)
-    if config and _architecture(config)[0] == model:
+    if config and (path.name in WEIGHT_FILES or _architecture(config)[0] == model):
         return _with_config(path, name, config, str(path))
     return Source("file", path, model, tag)
 

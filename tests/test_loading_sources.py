@@ -11,7 +11,14 @@ import numpy as np
 import pytest
 
 import senet_jax
-from senet_jax import SEBlock, class_names_for, create_model, list_models, load
+from senet_jax import (
+    SEBlock,
+    class_names_for,
+    create_model,
+    list_models,
+    load,
+    preprocess_for,
+)
 from senet_jax.convert import ConversionError, export_timm, to_timm
 from senet_jax.convert.tables import module_there
 from senet_jax.convert.timm import table_of
@@ -92,6 +99,51 @@ def test_arguments_without_a_counterpart_are_refused(folder):
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(ValueError, match=r"asks timm for block \(model_args\), which has no"):
         load(folder)
+
+
+def test_a_folders_config_stands_by_its_weights(folder):
+    with pytest.raises(ValueError, match="holds seresnet50t, not resnet50"):
+        load(folder / "model.safetensors", "resnet50")
+
+
+def rewritten(folder, **changes):
+    config = json.loads((folder / "config.json").read_text())
+    cfg = changes.pop("pretrained_cfg", {})
+    config["pretrained_cfg"] = None if cfg is None else config["pretrained_cfg"] | cfg
+    (folder / "config.json").write_text(json.dumps(config | changes))
+    return folder
+
+
+@pytest.mark.parametrize("missing", ["input_size", "crop_pct", "mean", "std", "crop_mode"])
+def test_what_a_config_leaves_null_is_as_in_timm(folder, missing):
+    preprocess_for(rewritten(folder, pretrained_cfg={missing: None}))
+    preprocess_for(rewritten(folder, pretrained_cfg=None))
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        (dict(model_args=["drop_rate"]), "model_args=.*expected names and values"),
+        (dict(pretrained_cfg=dict(input_size=[224, 224])), "input_size .*expected .channels, H"),
+        (dict(pretrained_cfg=dict(std=[0, 1, 1])), "std=.*greater than zero"),
+        (dict(pretrained_cfg=dict(crop_mode="border")), "crop_mode 'border', expected 'center'"),
+    ],
+)
+def test_a_config_that_says_nonsense_gets_a_sentence(folder, changes, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        load(rewritten(folder, **changes))
+        preprocess_for(folder)
+
+
+def test_squashed_images_are_exported_as_such(model, variables, tmp_path):
+    folder = export_timm(model, NAME, variables, tmp_path / "squash", crop_mode="squash")
+    assert preprocess_for(folder).crop_mode == "squash"
+
+
+@pytest.mark.parametrize("channels", [0, -1])
+def test_images_have_channels(file, channels):
+    with pytest.raises(ValueError, match=f"in_chans={channels}, expected 1 channel or more"):
+        load(file, NAME, in_chans=channels, **OPTIONS)
 
 
 def test_options_reach_the_model(file, folder):

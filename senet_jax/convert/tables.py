@@ -206,7 +206,7 @@ def refuse(strangers: list[str], source: str = "timm") -> None:
     if strangers:
         raise ConversionError(
             f"{source} has no such network with {', '.join(strangers)}: expected one that it has,"
-            " as create_model makes it by its name."
+            " perhaps the plain one, attention=None."
         )
 
 

@@ -56,7 +56,7 @@ RESIDUAL = Family(timm_resnet.table, timm_resnet.hint, timm_resnet.arguments)
 FAMILIES: dict[type, Family] = {
     ResNet: RESIDUAL,
     SEResNet: RESIDUAL,
-    MobileNet: Family(timm_mobile.table),
+    MobileNet: Family(timm_mobile.table, timm_mobile.hint),
     RegNet: Family(
         timm_regnet.table,
         is_torchvision=timm_regnet.is_torchvision,

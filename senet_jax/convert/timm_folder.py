@@ -29,6 +29,7 @@ def export_timm(
     mean: Sequence[float] = IMAGENET_MEAN,
     std: Sequence[float] = IMAGENET_STD,
     crop_pct: float = 0.875,
+    crop_mode: str = "center",
     interpolation: str = "bicubic",
     class_names: Sequence[str] | None = None,
 ) -> Path:
@@ -44,6 +45,7 @@ def export_timm(
       image_size: height and width that the network was trained at, pixels; by default the zoo's.
       mean, std: of every channel, for values in 0..1.
       crop_pct: share of the resized short side that the centre crop keeps.
+      crop_mode: "center", or "squash" where both sides are resized, see `Preprocess`.
       interpolation: of the resizing, timm's word: "bilinear" or "bicubic".
       class_names: one for every class.
 
@@ -75,7 +77,7 @@ def export_timm(
             "fixed_input_size": False,
             "interpolation": interpolation,
             "crop_pct": crop_pct,
-            "crop_mode": "center",
+            "crop_mode": crop_mode,
             "mean": [float(m) for m in mean],
             "std": [float(s) for s in std],
             "num_classes": classes,
@@ -110,9 +112,10 @@ def _model_arguments(model: Any, name: str) -> dict[str, Any]:
         changed.remove("attention")
     can_be_told = family_of(model).arguments(model)
     if changed - can_be_told.keys():
+        told = f", of which timm can be told {', '.join(can_be_told)}" if can_be_told else ""
         raise ConversionError(
-            f"The model is not timm's {name}: it differs in {', '.join(sorted(changed))}, of which"
-            f" timm can be told {', '.join(can_be_told)}. Expected create_model({name!r})."
+            f"The model is not timm's {name}: it differs in {', '.join(sorted(changed))}{told}."
+            f" Expected create_model({name!r})."
         )
     arguments: dict[str, Any] = {}
     for field in sorted(changed):

@@ -1,5 +1,6 @@
 """timm's names for mobile networks (efficientnet.py, mobilenetv3.py)."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from senet_jax.convert.tables import (
@@ -42,3 +43,10 @@ def table(model: Any) -> Table:
         strangers += strange_options(model, {"placement": "depthwise"})
     refuse(strangers)
     return TABLE
+
+
+def hint(state_dict: Mapping[str, Any], model: Any) -> str:
+    """What to do about weights that do not fit, where their names tell it."""
+    if "features.0.0.weight" in state_dict:
+        return "They have torchvision's names: timm has most of these networks, converted."
+    return ""

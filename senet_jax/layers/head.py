@@ -33,6 +33,10 @@ class Head(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
+        if not isinstance(self.num_classes, int) or self.num_classes < 0:
+            raise ValueError(
+                f"num_classes={self.num_classes!r}, expected a whole number; 0 gives features."
+            )
         # torch's default for linear layers, which the public networks keep: U(-1/sqrt(C),
         # 1/sqrt(C))
         init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")

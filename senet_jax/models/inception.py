@@ -27,6 +27,7 @@ from senet_jax.models.spec import (
     check_images,
     check_option,
     per_stage,
+    some_left,
 )
 
 POOLS = ("max", "average")
@@ -255,20 +256,6 @@ class InceptionBlock(nn.Module):
         if self.last_norm is None:
             return y
         return attach(attention, self, finish(self.last_norm(name="bn")(y)), inputs)
-
-
-def some_left(x: jax.Array) -> jax.Array:
-    """Refuses features without a pixel.
-
-    Raises:
-      ValueError: convolutions and pools without padding have used up the images.
-    """
-    if 0 in x.shape:
-        raise ValueError(
-            "Nothing is left of the images inside this network: give larger ones. Inception-v3, v4"
-            " and Inception-ResNet-v2 need 75x75 at least."
-        )
-    return x
 
 
 def scaled(rows: Any, width: float) -> Any:

@@ -52,7 +52,16 @@ def options_of(module: nn.Module) -> dict[str, Any]:
 def bound_layers(
     model: Any, train: bool, **conv_options: Any
 ) -> tuple[Callable[..., Conv], Callable[..., BatchNorm]]:
-    """Convolution and norm for a model's blocks, which know neither its dtypes nor `train`."""
+    """Convolution and norm for a model's blocks, which know neither its dtypes nor `train`.
+
+    Raises:
+      TypeError: the model's norm is none of ours.
+    """
+    if not isinstance(model.norm, BatchNorm):
+        raise TypeError(
+            f"norm={model.norm!r}, expected senet_jax.BatchNorm(...) as a template: gates and"
+            " shortcuts are computed together with it."
+        )
     dtypes = dict(dtype=model.dtype, param_dtype=model.param_dtype)
     norm_options = dict(use_running_average=not train, param_dtype=model.param_dtype)
     conv = partial(Conv, **dtypes, **conv_options)
@@ -106,6 +115,17 @@ def check_images(images: jax.Array) -> None:
             f"images are {images.dtype}, expected floats: scale to 0..1, subtract the mean, "
             "divide by the standard deviation."
         )
+
+
+def some_left(x: jax.Array) -> jax.Array:
+    """Refuses features without a pixel.
+
+    Raises:
+      ValueError: convolutions and pools without padding have used up the images.
+    """
+    if 0 in x.shape:
+        raise ValueError("Nothing is left of the images inside this network: give larger ones.")
+    return x
 
 
 def check_option(field: str, value: str, known: Collection[str]) -> None:

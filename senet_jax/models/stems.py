@@ -8,6 +8,7 @@ import jax
 
 from senet_jax.fused import finish
 from senet_jax.layers import avg_pool, max_pool
+from senet_jax.models.spec import some_left
 
 
 class StemKind(NamedTuple):
@@ -54,7 +55,7 @@ class Stem(nn.Module):
             width, strides = int(self.width * fraction), self.kind.strides if i == 1 else 1
             x = self.conv(width, self.kind.kernel_size, strides, name=f"conv{i}")(x)
             x = finish(self.norm(name=f"bn{i}")(x))
-        return x, self._pooled(x)
+        return x, some_left(self._pooled(x))
 
     def _pooled(self, x):
         match self.kind.pool:

@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -180,4 +181,26 @@ def test_features_are_as_feature_info_says(small, size):
 def test_sizes_that_average_pools_cannot_halve_get_a_sentence(name, size):
     images = jax.ShapeDtypeStruct((1, size, size, 3), np.float32)
     with pytest.raises(ValueError, match="cannot be halved by this network's average pools"):
+        jax.eval_shape(shrink(name).model.init, jax.random.key(0), images)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "error", "sentence"),
+    [
+        ("mobilenetv3_small_050", dict(norm=None), TypeError, r"norm=None, expected .*BatchNorm"),
+        ("regnety_002", dict(norm=nn.BatchNorm()), TypeError, r"expected senet_jax.BatchNorm"),
+        ("seresnet18", dict(num_classes=-1), ValueError, "num_classes=-1, expected a whole number"),
+        ("vgg16_bn", dict(num_classes="10"), ValueError, "num_classes='10', expected a whole"),
+    ],
+)
+def test_options_of_another_kind_get_a_sentence(name, options, error, sentence):
+    model = shrink(name).model.clone(**options)
+    with pytest.raises(error, match=sentence):
+        jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
+
+
+@pytest.mark.parametrize("name", ["legacy_seresnet18", "seresnetaa50d", "inception_v3"])
+def test_images_that_a_network_uses_up_are_refused(name):
+    images = jax.ShapeDtypeStruct((1, 1, 1, 3), np.float32)
+    with pytest.raises(ValueError, match=r"Nothing is left of the images|cannot be halved"):
         jax.eval_shape(shrink(name).model.init, jax.random.key(0), images)
