@@ -23,7 +23,7 @@ from flax import struct
 
 from senet_jax import functional
 
-__all__ = ["AffineMap", "Features", "finish", "moments", "scale", "squeeze"]
+__all__ = ["AffineMap", "Features", "finish", "moments", "scale", "shift", "squeeze"]
 
 
 @struct.dataclass
@@ -98,6 +98,14 @@ def scale(u: Features, s: jax.Array) -> Features:
         return functional.scale(u, s, spatial_rank=u.ndim - 2)
     mean = None if u.mean is None else s * u.mean
     return AffineMap(u.x, s * u.a, s * u.b, mean)
+
+
+def shift(u: Features, t: jax.Array) -> Features:
+    """Features plus a value per image and channel `[N, C]`; an `AffineMap` stays deferred."""
+    if not isinstance(u, AffineMap):
+        return (u + _spread(t, u)).astype(u.dtype)
+    mean = None if u.mean is None else u.mean + t
+    return AffineMap(u.x, u.a, u.b + t, mean)
 
 
 def finish(

@@ -1,4 +1,5 @@
-"""timm's names for residual networks, modern (resnet.py) and legacy (senet.py).
+"""timm's names for residual networks, modern (resnet.py, sknet.py, resnest.py) and legacy
+(senet.py).
 
 The modern names of networks without a deep stem are also torchvision's.
 """
@@ -13,12 +14,20 @@ from senet_jax.convert.tables import (
     DENSE,
     DENSE_AS_CONV,
     NORM,
+    SAME,
+    Axes,
+    Kind,
     Row,
     Table,
     refuse,
     strange_attention,
     strange_options,
 )
+from senet_jax.layers.channel_attention import ChannelAttention
+from senet_jax.layers.excitations import AcrossChannels
+from senet_jax.layers.selective_kernel import SelectiveKernel
+from senet_jax.layers.split_attention import SplitAttention
+from senet_jax.layers.squeezes import Pool
 from senet_jax.models.stems import STEMS
 
 BLOCKS: Table = (
@@ -60,6 +69,36 @@ DEEP_STEM: Table = (
 MODERN_ATTENTION: Table = (
     Row("stage{s}/block{b}/se/fc{i}", "layer{s}.{b-1}.se.fc{i}", DENSE_AS_CONV),
 )
+
+ONE_1K = Axes(lambda k: k.T[None], lambda w: w[0].T)  # ours is [k, 1]
+ECA: Table = (
+    Row(
+        "stage{s}/block{b}/se/excite",
+        "layer{s}.{b-1}.se.conv",
+        {("params", "kernel"): ("weight", ONE_1K)},
+    ),
+)
+
+# timm's sknet.py: every convolution is one module with its norm
+SELECTIVE_BLOCKS: Table = (
+    Row("stage{s}/block{b}/conv{i}", "layer{s}.{b-1}.conv{i}.conv", CONV),
+    Row("stage{s}/block{b}/bn{i}", "layer{s}.{b-1}.conv{i}.bn", NORM),
+    Row("stage{s}/block{b}/conv{i}/conv{k}", "layer{s}.{b-1}.conv{i}.paths.{k-1}.conv", CONV),
+    Row("stage{s}/block{b}/conv{i}/bn{k}", "layer{s}.{b-1}.conv{i}.paths.{k-1}.bn", NORM),
+    Row("stage{s}/block{b}/conv{i}/fc1", "layer{s}.{b-1}.conv{i}.attn.fc_reduce", DENSE_AS_CONV),
+    Row("stage{s}/block{b}/conv{i}/bn", "layer{s}.{b-1}.conv{i}.attn.bn", NORM),
+    Row("stage{s}/block{b}/conv{i}/fc2", "layer{s}.{b-1}.conv{i}.attn.fc_select", DENSE_AS_CONV),
+)
+BIASED_CONV: Kind = {**CONV, ("params", "bias"): ("bias", SAME)}
+SPLIT_BLOCKS: Table = (
+    *BLOCKS,
+    Row("stage{s}/block{b}/conv2/conv1", "layer{s}.{b-1}.conv2.conv", CONV),
+    Row("stage{s}/block{b}/conv2/bn1", "layer{s}.{b-1}.conv2.bn0", NORM),
+    Row("stage{s}/block{b}/conv2/fc{i}", "layer{s}.{b-1}.conv2.fc{i}", BIASED_CONV),
+    Row("stage{s}/block{b}/conv2/bn", "layer{s}.{b-1}.conv2.bn1", NORM),
+)
+BLOCKS_WITH: dict[type, Table] = {SelectiveKernel: SELECTIVE_BLOCKS, SplitAttention: SPLIT_BLOCKS}
+
 HEAD: Table = (Row("head/fc", "fc", DENSE),)
 
 
@@ -75,7 +114,9 @@ def table(model: Any) -> Table:
         return LEGACY
     stem = PLAIN_STEM if len(STEMS[model.stem].widths) == 1 else DEEP_STEM
     shortcut = AVERAGED_SHORTCUT if model.shortcut == "average" else SHORTCUT
-    return (*stem, *BLOCKS, *MODERN_ATTENTION, *shortcut, *HEAD)
+    blocks = BLOCKS_WITH.get(type(model.inner), BLOCKS)
+    attention = ECA if isinstance(model.attention, ChannelAttention) else MODERN_ATTENTION
+    return (*stem, *blocks, *attention, *shortcut, *HEAD)
 
 
 def _check_options(model: Any) -> None:
@@ -89,7 +130,36 @@ def _check_options(model: Any) -> None:
     if STEMS[model.stem].strides == 1:
         expected["stem"] = "imagenet"
     strangers = strange_options(model, expected)
-    refuse(strangers + strange_attention(model.attention, act="relu", gate="sigmoid"))
+    if isinstance(model.attention, ChannelAttention) and not legacy:
+        strangers += _strange_eca(model.attention)
+    else:
+        strangers += strange_attention(model.attention, act="relu", gate="sigmoid")
+    refuse(strangers + _strange_inner(model))
+
+
+def _strange_eca(attention: ChannelAttention) -> list[str]:
+    """What is not as in timm's ECA; kernel sizes show in the shapes."""
+    if not isinstance(attention.excite, AcrossChannels):
+        return ["this attention"]
+    expected = dict(squeeze=Pool(), gate="sigmoid", combine="multiply", shift=None)
+    return strange_options(attention, expected) + strange_options(
+        attention.excite, dict(circular=False)
+    )
+
+
+def _strange_inner(model: Any) -> list[str]:
+    """What timm's sknet.py and resnest.py do not have in place of a 3x3 convolution."""
+    inner = model.inner
+    if inner is None:
+        return []
+    if type(inner) not in BLOCKS_WITH or is_legacy(model):
+        return ["this inner"]
+    strangers = strange_options(model, dict(antialias=False))
+    if isinstance(inner, SelectiveKernel):
+        return strangers + strange_options(inner, dict(kernel_sizes=(3, 5), keep_3x3=True))
+    if inner.pool == "before":  # same names as "after", and timm's networks have one or the other
+        return strangers
+    return strangers + strange_options(inner, dict(pool="after"))
 
 
 def arguments(model: Any) -> dict[str, dict[str, Any]]:

@@ -1,11 +1,12 @@
 """Linen modules and functions that every family shares."""
 
 from senet_jax.layers.activations import activation
+from senet_jax.layers.attach import attach
 from senet_jax.layers.conv import Conv, kaiming_fan_out
 from senet_jax.layers.head import Head
 from senet_jax.layers.norm import BatchNorm
 from senet_jax.layers.padding import avg_pool, max_pool
-from senet_jax.layers.se import SEBlock, attach, make_divisible, reduced_channels
+from senet_jax.layers.se import SEBlock, make_divisible, reduced_channels
 
 __all__ = [
     "BatchNorm",

@@ -25,7 +25,14 @@ ACTIVATIONS: Mapping[str, Activation] = {
 GATES: Mapping[str, Activation] = {
     "sigmoid": nn.sigmoid,
     "hard_sigmoid": nn.hard_sigmoid,  # relu6(x + 3) / 6, MobileNetV3's
+    "tanh": nn.tanh,
+    "relu": nn.relu,
+    "softmax": nn.softmax,  # over the channels
+    "one_plus_tanh": lambda x: 1 + jnp.tanh(x),  # arXiv 1909.11519
+    "gaussian": lambda x: jnp.exp(-jnp.square(x) / 2),  # 1 at 0, see `Standardise`
+    "identity": lambda x: x,
 }
+HALVES = ("sigmoid", "hard_sigmoid")  # are 1/2 at 0
 
 
 def activation(name: str) -> Activation:
@@ -38,7 +45,7 @@ def activation(name: str) -> Activation:
 
 
 def gate(name: str) -> Activation:
-    """A gate by name; all are 1/2 at 0.
+    """A gate by name.
 
     Raises:
       ValueError: with the names there are.

@@ -1,7 +1,6 @@
 """The squeeze-and-excitation block."""
 
 from functools import partial
-from typing import TypeVar
 
 import flax.linen as nn
 import jax
@@ -11,9 +10,7 @@ from jax.typing import DTypeLike
 
 from senet_jax import fused
 from senet_jax.fused import AffineMap, Features
-from senet_jax.layers.activations import activation, gate
-
-F = TypeVar("F", bound=Features)
+from senet_jax.layers.activations import HALVES, activation, gate
 
 
 def make_divisible(value: float, divisor: int = 8, limit: float = 0.9) -> int:
@@ -69,7 +66,7 @@ class SEBlock(nn.Module):
         EfficientNet and RegNetY (`attach` tells how many these are).
       hidden: h itself, where it is no ratio.
       act: between the two layers, a name from `senet_jax.layers.activations`.
-      gate: the last activation, "sigmoid" or "hard_sigmoid".
+      gate: the last activation, a name from the same place: "sigmoid", "hard_sigmoid", ...
       use_bias: the released Caffe networks have biases; the paper's ablations and
         moskomule/senet.pytorch do not.
       identity_start: the gates are twice as large, in (0, 2), and the second layer starts at
@@ -104,6 +101,11 @@ class SEBlock(nn.Module):
         hidden = self.hidden or reduced_channels(channels, self.reduction, self.divisor, self.limit)
         dense = partial(nn.Dense, use_bias=self.use_bias, param_dtype=self.param_dtype)
         y = activation(self.act)(dense(hidden, name="fc1")(z))
+        if self.identity_start and self.gate not in HALVES:
+            raise ValueError(
+                f"identity_start=True doubles a gate that starts at 1/2, and {self.gate!r} does"
+                f" not: choose {' or '.join(map(repr, HALVES))}."
+            )
         if self.identity_start:
             s = 2 * gate(self.gate)(dense(channels, kernel_init=zeros, name="fc2")(y))
         else:
@@ -118,21 +120,3 @@ class SEBlock(nn.Module):
                 "[N, H, W, C]: for features that are pooled already call the block's method gates."
             )
         return fused.scale(u, self.gates(fused.squeeze(u)))
-
-
-def attach(attention: nn.Module | None, block: nn.Module, u: F, inputs: int, name: str = "se") -> F:
-    """A block's attention, made anew from its template and applied to features.
-
-    Args:
-      attention: an unbound module; None: the features stay as they are.
-      block: the module that is to hold it, inside its compact method.
-      u: features, an array or deferred.
-      inputs: channels that enter the block, for `SEBlock(of_input=True)`.
-      name: of the module in the block.
-    """
-    if attention is None:
-        return u
-    if isinstance(attention, SEBlock) and attention.of_input:
-        hidden = reduced_channels(inputs, attention.reduction, attention.divisor, attention.limit)
-        attention = attention.clone(hidden=hidden)
-    return attention.clone(name=name, parent=block)(u)

@@ -6,12 +6,12 @@ places (section 6.5 of the journal version of arXiv 1709.01507, and Table 14):
 
     standard   relu(S(x) + E(F(x)))        pre        relu(S(x) + F(E(x)))
     post       E(relu(S(x) + F(x)))        identity   relu(E(S(x)) + F(x))
-    3x3        E after the batch norm of the block's inner 3x3 convolution
+    3x3        E after the batch norm of the block's inner 3x3 convolution, or after its `inner`
     activated  relu(S(x) + E(relu(F(x)))), as timm's legacy_seresnet18 and 34
 """
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import flax.linen as nn
 import jax
@@ -33,6 +33,7 @@ class BasicBlock(nn.Module):
     Attributes:
       shortcut: what projects the input where shape or width change, see `project`.
       antialias: a stride is a 2x2 average pool after the convolution.
+      inner: what stands in place of the first convolution, its norm and ReLU, see `convolve`.
     """
 
     features: int
@@ -44,14 +45,14 @@ class BasicBlock(nn.Module):
     places: tuple[str, ...]
     shortcut: str = "1x1"
     antialias: bool = False
+    inner: nn.Module | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         conv, norm = self.conv, self.norm
         strides, pool = strided(self)
         y = attend(self, x, "pre", x)
-        y = norm(name="bn1")(conv(self.features, 3, strides, name="conv1")(y))
-        y = pool(finish(attend(self, x, "3x3", y)))
+        y = pool(convolve(self, x, y, 1, self.features, strides))
         y = conv(self.features, 3, name="conv2")(y)
         y = norm(name="bn2", scale_init=self.last_scale_init)(y)
         return join(self, y, x)
@@ -67,6 +68,7 @@ class Bottleneck(nn.Module):
       stride_at: the convolution that has the stride, "3x3" or the first, "1x1", as in the Caffe
         release's SE-ResNets.
       shortcut, antialias: as in `BasicBlock`.
+      inner: what stands in place of the 3x3 convolution, its norm and ReLU, see `convolve`.
     """
 
     features: int
@@ -82,6 +84,7 @@ class Bottleneck(nn.Module):
     stride_at: str = "3x3"
     shortcut: str = "1x1"
     antialias: bool = False
+    inner: nn.Module | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -90,14 +93,46 @@ class Bottleneck(nn.Module):
         first, second = (strides, 1) if self.stride_at == "1x1" else (1, strides)
         y = attend(self, x, "pre", x)
         y = finish(norm(name="bn1")(conv(self.first_width, 1, first, name="conv1")(y)))
-        y = norm(name="bn2")(conv(self.width, 3, second, self.groups, name="conv2")(y))
-        y = pool(finish(attend(self, x, "3x3", y)))
+        y = pool(convolve(self, x, y, 2, self.width, second, self.groups))
         y = conv(self.features, 1, name="conv3")(y)
         y = norm(name="bn3", scale_init=self.last_scale_init)(y)
         return join(self, y, x)
 
 
 Block = BasicBlock | Bottleneck
+
+
+def convolve(
+    block: Block,
+    x: jax.Array,
+    y: jax.Array,
+    number: int,
+    features: int,
+    strides: int,
+    groups: int = 1,
+) -> jax.Array:
+    """The block's inner 3x3 convolution of `y` with norm and ReLU; `x` is the block's input.
+
+    In its place there may be the block's `inner`, an unbound module with the fields `features`,
+    `strides`, `groups`, `conv` and `norm`, which the block fills in. It is called as the
+    convolution is, conv1 or conv2.
+
+    Raises:
+      ValueError: `inner` is a module without these fields.
+    """
+    if block.inner is None:
+        y = block.conv(features, 3, strides, groups, name=f"conv{number}")(y)
+        u = block.norm(name=f"bn{number}")(y)
+    else:
+        given: dict[str, Any] = dict(features=features, strides=strides, groups=groups)
+        given |= dict(conv=block.conv, norm=block.norm(parent=None))
+        if missing := [field for field in given if not hasattr(block.inner, field)]:
+            raise ValueError(
+                f"inner={type(block.inner).__name__} has no {', '.join(missing)}: expected a module"
+                " that stands in place of a convolution, for example SelectiveKernel()."
+            )
+        u = attach(block.inner.clone(**given), block, y, y.shape[-1], f"conv{number}")
+    return finish(attend(block, x, "3x3", u))
 
 
 def join(block: Block, branch: Features, x: jax.Array) -> jax.Array:

@@ -8,6 +8,7 @@ from typing import Any
 import flax.linen as nn
 
 from senet_jax.layers import BatchNorm
+from senet_jax.layers.named import named_attention, named_inner
 from senet_jax.models import (
     cspdarknet,
     inception_cifar,
@@ -16,6 +17,7 @@ from senet_jax.models import (
     mobile_variants,
     preact,
     regnet,
+    resnet_attention,
     resnet_variants,
     resnext_cifar,
     shake_shake,
@@ -27,6 +29,7 @@ from senet_jax.models.spec import Variant, options_of
 
 VARIANTS: dict[str, Variant] = {
     **resnet_variants.VARIANTS,
+    **resnet_attention.VARIANTS,
     **preact.VARIANTS,
     **resnext_cifar.VARIANTS,
     **mobile_variants.VARIANTS,
@@ -40,16 +43,20 @@ VARIANTS: dict[str, Variant] = {
     **shake_shake.VARIANTS,
 }
 
+# fields whose modules have names
+TEMPLATES = {"attention": named_attention, "inner": named_inner}
+
 
 def create_model(name: str, *, fused: bool = True, **options: Any) -> nn.Module:
     """A model of the zoo, as an unbound Linen module.
 
     Args:
-      name: one of `list_models()`, timm's names.
+      name: one of `list_models()`; timm's names where timm has the network.
       fused: False computes batch norm, attention and shortcut the usual way, one pass after the
         other; same variables and values. (Short for `norm=BatchNorm(fused=False)`.)
       **options: fields of the model's class, in place of the variant's: `num_classes=10`,
-        `attention=None`, `attention=SEBlock(reduction=8)`, `placement="pre"`, `dtype="bfloat16"`,
+        `attention=None`, `attention="eca"` or another name of `senet_jax.layers.named`,
+        `attention=SEBlock(reduction=8)`, `placement="pre"`, `dtype="bfloat16"`,
         ...
 
     Returns:
@@ -74,7 +81,8 @@ def create_model(name: str, *, fused: bool = True, **options: Any) -> nn.Module:
         raise ValueError(
             f"{name} has no option {unknown[0]!r}. {hint}It has {', '.join(fields)} and fused."
         )
-    options = {**variant.options, **{k: _hashable(v) for k, v in options.items()}}
+    options = {k: _by_name(k, _hashable(v)) for k, v in options.items()}
+    options = {**variant.options, **options}
     if not fused:
         options["norm"] = BatchNorm(
             **options_of(options.get("norm", BatchNorm())) | dict(fused=False)
@@ -105,6 +113,15 @@ def _unknown_model(name: str) -> str:
     near = difflib.get_close_matches(name, VARIANTS, n=3)
     hint = f"Did you mean {', '.join(map(repr, near))}? " if near else ""
     return f"Unknown model {name!r}. {hint}list_models() shows all {len(VARIANTS)}."
+
+
+def _by_name(field: str, value: Any) -> Any:
+    """The modules that a field's names stand for; any other value as it is."""
+    if field not in TEMPLATES:
+        return value
+    if isinstance(value, tuple):
+        return tuple(_by_name(field, each) for each in value)
+    return TEMPLATES[field](value) if isinstance(value, str) else value
 
 
 def _hashable(value: Any) -> Any:

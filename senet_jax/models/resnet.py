@@ -45,6 +45,10 @@ class ResNet(nn.Module):
       placement: where attention sits in a block: "standard", "pre", "post", "identity", "3x3" or
         "activated", see `senet_jax.models.blocks`; a tuple for several places at once; a tuple of
         such tuples, one per stage.
+      inner: what stands in place of every block's 3x3 convolution (of two, the first), its norm and
+        ReLU: None for these themselves; an unbound module such as `SelectiveKernel`,
+        `SplitAttention` or `MultiKernelConv`, to which the block gives features, strides, groups,
+        convolution and norm; or a tuple, one per stage.
       zero_init_last: blocks start as the identity, by a zero scale in their last batch norm.
       dropout: rate before the classifier; training then needs `rngs={"dropout": key}`.
       norm: an unbound `BatchNorm` as template, for example `BatchNorm(groups=8)` or
@@ -67,6 +71,7 @@ class ResNet(nn.Module):
     antialias: bool = False
     attention: Attention = None
     placement: Placement = "standard"
+    inner: Attention = None
     zero_init_last: bool = True
     dropout: float = 0.0
     norm: BatchNorm = BatchNorm()
@@ -93,11 +98,11 @@ class ResNet(nn.Module):
         level, x = Stem(self.width, STEMS[self.stem], conv, norm, name="stem")(images)
         levels = [level]
         attentions = per_stage("attention", self.attention, len(self.stage_sizes))
+        inners = per_stage("inner", self.inner, len(self.stage_sizes))
         placements = self._placements()
         for i, size in enumerate(self.stage_sizes):
-            block = partial(
-                self._block(i), conv=conv, norm=norm, attention=attentions[i], places=placements[i]
-            )
+            own = dict(attention=attentions[i], places=placements[i], inner=inners[i])
+            block = partial(self._block(i), conv=conv, norm=norm, **own)
             x = Stage(size, 1 if i == 0 else 2, block, name=f"stage{i + 1}")(x)
             levels.append(x)
         return tuple(levels)
