@@ -30,9 +30,7 @@ from senet_jax.layers.learned_squeezes import (
 )
 from senet_jax.layers.relative_excitations import GatedNorm, SelfAttention, Standardise
 from senet_jax.layers.squeezes import DirectionalPool, Pool, SoftmaxPool
-from tests.layers.arrays import (
-    features,
-)
+from tests.layers.arrays import features
 from tests.layers.promises import frozen, variables_for
 
 SHAPE = (3, 4, 5, 8)  # no two alike

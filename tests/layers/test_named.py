@@ -1,7 +1,5 @@
 """Published attentions by name: counts, starts, and the equalities that need no weights."""
 
-from functools import partial
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -16,7 +14,7 @@ from senet_jax.layers.frequencies import Frequencies
 from senet_jax.layers.named import ATTENTIONS, named_attention
 from senet_jax.layers.relative_excitations import Standardise
 from senet_jax.layers.squeezes import Pool
-from tests.layers import promises
+from tests.layers.arrays import at_start, features
 from tests.layers.promises import apply, count, frozen, gates, variables_for
 
 SHAPE = (3, 4, 5, 32)  # no two alike
@@ -28,18 +26,8 @@ def sigmoid(t):
     return jax.nn.sigmoid(t)
 
 
-def features(shape, seed=0):
-    """In NumPy, where an index or a mean is not compiled."""
-    return np.asarray(promises.features(shape, seed))
-
-
 def zeros(module, u):
     return jax.tree.map(lambda p: p * 0, variables_for(module, u))
-
-
-@partial(jax.jit, static_argnums=0)
-def start(module, u):
-    return module.init_with_output(jax.random.key(0), u)[0]
 
 
 # sections 1, 2 and 6 of the reference; "se" is the paper's C / 16, where timm's is at least 8
@@ -92,14 +80,14 @@ def test_without_weights_everything_is_halved(name):
 @pytest.mark.parametrize("name", ["gct", "gca"])
 def test_what_starts_as_the_identity_to_the_bit(name):
     u = features(SHAPE)
-    assert (start(ATTENTIONS[name], u) == u).all()
+    assert (at_start(ATTENTIONS[name], u) == u).all()
 
 
 @pytest.mark.parametrize("inference", [True, False])
 def test_srm_starts_by_halving(inference):
     u = features(SHAPE)
     module = frozen(ATTENTIONS["srm"]) if inference else ATTENTIONS["srm"]
-    assert (start(module, u) == np.asarray(u) / 2).all()
+    assert (at_start(module, u) == np.asarray(u) / 2).all()
 
 
 def test_eca_with_a_unit_impulse_is_gather_excite_without_parameters():

@@ -145,7 +145,8 @@ def test_every_model_trains_and_infers(small):
     statistics = variables.get("batch_stats", {})
     jax.tree.map(np.testing.assert_array_equal, updates.get("batch_stats", {}), statistics)
     gates = jax.tree.leaves(updates.get("intermediates", {}))
-    assert len(gates) == (0 if model.attention is None else small.attentions)
+    attended = model.attention or getattr(model, "inner", None)
+    assert len(gates) == (small.attentions if attended else 0)
 
 
 @pytest.mark.parametrize("small", distinct_twins())
