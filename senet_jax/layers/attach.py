@@ -41,7 +41,8 @@ def attach(attention: nn.Module | None, block: nn.Module, u: F, inputs: int, nam
         hidden = reduced_channels(inputs, attention.reduction, attention.divisor, attention.limit)
         attention = attention.clone(hidden=hidden)
     bound = getattr(block, "norm", None)  # partial(BatchNorm, use_running_average=..., ...)
-    told = {} if bound is None else {k: v for k, v in bound.keywords.items() if k in OF_THE_MODEL}
+    options = getattr(bound, "keywords", {})  # a template has none bound
+    told = {k: v for k, v in options.items() if k in OF_THE_MODEL}
     return with_norms(attention, told).clone(name=name, parent=block)(u)
 
 

@@ -42,7 +42,13 @@ def in_float64(model):
     return model.clone(dtype="float64", param_dtype="float64", attention=attention)
 
 
-@pytest.mark.parametrize("twin", TWINS, ids=lambda twin: twin.id)
+def rows(twins, slow):
+    """Parameters of a test, those with the slow names among them marked so."""
+    marks = dict.fromkeys(slow, pytest.mark.slow)
+    return [pytest.param(t, id=t.id, marks=marks.get(t.name, ())) for t in twins]
+
+
+@pytest.mark.parametrize("twin", rows(TWINS, ("inception_v4", "inception_resnet_v2")))
 def test_logits_and_all_features_are_the_originals(twin):
     golden = read_golden(twin)
     variables = READ[twin.source](weights(twin), twin.model())
@@ -55,7 +61,9 @@ def test_logits_and_all_features_are_the_originals(twin):
             assert_alike(level, stored, 1e-4, f"level {i} at {size} pixels")
 
 
-@pytest.mark.parametrize("twin", [t for t in TWINS if t.trains], ids=lambda twin: twin.id)
+@pytest.mark.parametrize(
+    "twin", rows([t for t in TWINS if t.trains], ("inception_v3", "secspdarknet53"))
+)
 def test_gradients_and_running_statistics_of_a_step_are_the_originals(twin, x64):
     golden, state = read_golden(twin), weights(twin)
     model = in_float64(twin.model())

@@ -162,8 +162,8 @@ def test_a_skip_needs_the_same_size_and_width_and_leave():
         (dict(placement="standard"), "Unknown placement 'standard': expected 'depthwise'"),
         (dict(act="swish"), "Unknown activation 'swish': expected 'relu'"),
         (
-            dict(attention=SEBlock(reduction=4, gate="tanh")),
-            "Unknown gate 'tanh': expected 'sigmoid'",
+            dict(attention=SEBlock(reduction=4, gate="step")),
+            "Unknown gate 'step': expected 'sigmoid'",
         ),
         (dict(attention=(None,)), "attention has 1 entries, expected one for each of 3 stages"),
         (dict(padding="SAME"), "Unknown padding 'SAME': expected 'torch', 'same'"),

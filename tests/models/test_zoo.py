@@ -121,12 +121,17 @@ def test_cifar_100_and_unbiased_gates_are_counted(name):
     assert tuple(count(model, 32) for model in models) == COUNTS_FOR_100[name]
 
 
+# seconds to compile, and made of the modules that Inception-ResNet-v2 and BN-Inception have
+LARGE = ("seinception_v3", "seinception_v4", "seinception_v4_cifar")
+
+
 def distinct_twins():
     """One of each kind; plain networks only where they are no SE network without its blocks."""
     twins = {}
     for name in sorted(list_models(), key=lambda name: create_model(name).attention is None):
         small = shrink(name)
-        twins.setdefault(kind_of(small.model), pytest.param(small, id=name))
+        marks = pytest.mark.slow if name in LARGE else ()
+        twins.setdefault(kind_of(small.model), pytest.param(small, id=name, marks=marks))
     return list(twins.values())
 
 
