@@ -42,6 +42,7 @@ OI11 = Axes(lambda k: k.T[:, :, None, None], lambda w: w[:, :, 0, 0].T)
 Kind = Mapping[tuple[str, str], tuple[str, Axes]]
 
 CONV: Kind = {("params", "kernel"): ("weight", OIHW)}
+BIASED_CONV: Kind = {**CONV, ("params", "bias"): ("bias", SAME)}
 DENSE: Kind = {("params", "kernel"): ("weight", OI), ("params", "bias"): ("bias", SAME)}
 DENSE_AS_CONV: Kind = {**DENSE, ("params", "kernel"): ("weight", OI11)}
 NORM: Kind = {

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from string import ascii_lowercase
 from typing import Any
 
-from senet_jax.convert.tables import CONV, DENSE, NORM, SAME, ConversionError, Kind, Row, Table
+from senet_jax.convert.tables import BIASED_CONV, CONV, DENSE, NORM, ConversionError, Row, Table
 from senet_jax.models.inception import Branch, Mixed, Pool
 from senet_jax.models.inception_variants import INCEPTION_RESNET_V2, INCEPTION_V3, INCEPTION_V4
 
@@ -15,8 +15,6 @@ Stages = tuple[tuple[Mixed, ...], ...]
 
 # of what has no place here: Inception-v3's second classifier, which helps in training alone
 DROPPED = ("AuxLogits.",)
-
-BIASED_CONV: Kind = {**CONV, ("params", "bias"): ("bias", SAME)}
 
 V3_STEM = ("Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3", "Conv2d_3b_1x1", "Conv2d_4a_3x3")
 V3_BRANCHES = (  # of a stage's first module, and of the others

@@ -10,13 +10,12 @@ from typing import Any
 import flax.linen as nn
 
 from senet_jax.convert.tables import (
+    BIASED_CONV,
     CONV,
     DENSE,
     DENSE_AS_CONV,
     NORM,
-    SAME,
     Axes,
-    Kind,
     Row,
     Table,
     refuse,
@@ -89,7 +88,6 @@ SELECTIVE_BLOCKS: Table = (
     Row("stage{s}/block{b}/conv{i}/bn", "layer{s}.{b-1}.conv{i}.attn.bn", NORM),
     Row("stage{s}/block{b}/conv{i}/fc2", "layer{s}.{b-1}.conv{i}.attn.fc_select", DENSE_AS_CONV),
 )
-BIASED_CONV: Kind = {**CONV, ("params", "bias"): ("bias", SAME)}
 SPLIT_BLOCKS: Table = (
     *BLOCKS,
     Row("stage{s}/block{b}/conv2/conv1", "layer{s}.{b-1}.conv2.conv", CONV),

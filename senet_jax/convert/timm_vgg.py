@@ -7,20 +7,17 @@ from collections.abc import Iterable
 from typing import Any
 
 from senet_jax.convert.tables import (
-    CONV,
+    BIASED_CONV,
     DENSE,
     NORM,
     OIHW,
-    SAME,
     Axes,
-    Kind,
     Row,
     Table,
     refuse,
 )
 from senet_jax.models.vgg import HEAD_SIZE
 
-BIASED_CONV: Kind = {**CONV, ("params", "bias"): ("bias", SAME)}
 # a kernel [7, 7, C, O] as a dense layer's, over features that torch has flattened as [C, 7, 7]
 FLAT = Axes(
     lambda k: OIHW.there(k).reshape(k.shape[-1], -1),

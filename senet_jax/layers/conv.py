@@ -26,6 +26,7 @@ class Conv(nn.Module):
 
     Attributes:
       kernel_size: height and width of the kernel, or one number for both.
+      dilation: distance between the kernel's values in the features.
       padding: "torch", "same" or "valid", see `senet_jax.layers.padding`: at even sizes, strided
         convolutions by the first two have the same shapes and other numbers.
       kernel_init: None: Kaiming's by the fan-out, of each group with `group_init`.
@@ -39,6 +40,7 @@ class Conv(nn.Module):
     kernel_size: Size = 3
     strides: int = 1
     groups: int = 1
+    dilation: int = 1
     padding: str = "torch"
     use_bias: bool = False
     kernel_init: Callable | None = None
@@ -59,11 +61,17 @@ class Conv(nn.Module):
             x,
             kernel,
             window_strides=(self.strides, self.strides),
-            padding=padding_of(self.padding, self.kernel_size, self.strides),
+            padding=padding_of(self.padding, self._reach(), self.strides),
+            rhs_dilation=(self.dilation, self.dilation),
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
             feature_group_count=self.groups,
         )
         return y if bias is None else y + bias.reshape((1, 1, 1, -1))
+
+    def _reach(self) -> tuple[int, int]:
+        """Height and width of what the kernel sees."""
+        height, width = pair(self.kernel_size)
+        return self.dilation * (height - 1) + 1, self.dilation * (width - 1) + 1
 
     def _kernel_shape(self, x):
         if x.ndim != 4:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from senet_jax.fused import finish
-from senet_jax.layers.conv import Conv, kaiming_fan_out
+from senet_jax.layers.conv import Conv
 from senet_jax.layers.multi_input import softmax_over_inputs, squeeze_sum, weighted_sum
 from senet_jax.layers.norm import BatchNorm
 from senet_jax.layers.se import make_divisible
@@ -101,9 +101,8 @@ class SelectiveKernel(nn.Module):
         return jnp.split(x, count, axis=-1)
 
     def _conv(self, features: int, size: int, name: str) -> nn.Module:
-        if self.keep_3x3 and size > 3:
-            return dilated(self.conv, features, self.strides, self.groups, (size - 1) // 2, name)
-        return self.conv(features, size, self.strides, self.groups, name=name)
+        size, dilation = (3, (size - 1) // 2) if self.keep_3x3 else (size, 1)
+        return self.conv(features, size, self.strides, self.groups, dilation, name=name)
 
     def _gates(self, z: jax.Array) -> jax.Array:
         channels, count = z.shape[-1], len(self.kernel_sizes)
@@ -114,29 +113,3 @@ class SelectiveKernel(nn.Module):
         s = softmax_over_inputs(logits)
         self.sow("intermediates", "gates", s)
         return s
-
-
-def dilated(
-    conv: Callable[..., nn.Module],
-    features: int,
-    strides: int,
-    groups: int,
-    dilation: int,
-    name: str,
-) -> nn.Module:
-    """A 3x3 convolution with holes, with the dtypes that are bound to `conv`: variables, shapes and
-    initialisation are those of `Conv`.
-    """
-    bound = getattr(conv, "keywords", {})
-    return nn.Conv(
-        features,
-        (3, 3),
-        strides=strides,
-        padding=dilation,
-        kernel_dilation=dilation,
-        feature_group_count=groups,
-        use_bias=False,
-        kernel_init=kaiming_fan_out(),
-        name=name,
-        **{field: bound[field] for field in ("dtype", "param_dtype") if field in bound},
-    )

@@ -23,6 +23,7 @@ from senet_jax.models.spec import (
     check_option,
     per_stage,
 )
+from senet_jax.models.stems import STEMS, Stem
 
 PLACES = ("standard", "inner")
 
@@ -85,7 +86,7 @@ class CSPDarknet(nn.Module):
         check_option("placement", self.placement, PLACES)
         conv, norm = bound_layers(self, train)
         act = activation(self.act)
-        x = DarknetStem(self.stem_width, act, conv, norm, name="stem")(images)
+        x, _ = Stem(self.stem_width, STEMS["cifar"], conv, norm, act, name="stem")(images)
         levels = [x]
         attentions = per_stage("attention", self.attention, len(self.stage_sizes))
         widths = per_stage("widths", self.widths, len(self.stage_sizes))
@@ -114,20 +115,6 @@ class CSPDarknet(nn.Module):
             FeatureInfo("stem", 1, self.stem_width),
             *(FeatureInfo(f"stage{i}", 2**i, width) for i, width in stages),
         )
-
-
-class DarknetStem(nn.Module):
-    """One 3x3 convolution without stride."""
-
-    width: int
-    act: Activation
-    conv: Callable[..., nn.Module]
-    norm: Callable[..., nn.Module]
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        x = self.conv(self.width, 3, name="conv1")(x)
-        return finish(self.norm(name="bn1")(x), act=self.act)
 
 
 class CrossStage(nn.Module):

@@ -26,6 +26,7 @@ from senet_jax.models.spec import (
     check_option,
     per_stage,
 )
+from senet_jax.models.stems import HALVING, Stem
 
 HEADS = ("convolution", "hidden", "plain")
 ROUNDINGS: dict[str, Callable[[float], int]] = {"up": math.ceil, "nearest": round}
@@ -101,7 +102,8 @@ class MobileNet(nn.Module):
         check_option("placement", self.placement, PLACES)
         check_option("deepen", self.deepen, ROUNDINGS)
         conv, norm = bound_layers(self, train, padding=self.padding, group_init=True)
-        x = MobileStem(self._stem_width, self.act, conv, norm, name="stem")(images)
+        act = activation(self.act)
+        x, _ = Stem(self._stem_width, HALVING, conv, norm, act, name="stem")(images)
         outputs = {"stem": x}
         attentions = per_stage("attention", self.attention, len(self.stages))
         for i, rows in enumerate(self._scaled()):
@@ -152,20 +154,6 @@ class MobileNet(nn.Module):
             )
             for rows in self.stages
         )
-
-
-class MobileStem(nn.Module):
-    """One 3x3 convolution that halves."""
-
-    width: int
-    act: str
-    conv: Callable[..., nn.Module]
-    norm: Callable[..., nn.Module]
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        x = self.conv(self.width, 3, 2, name="conv1")(x)
-        return finish(self.norm(name="bn1")(x), act=activation(self.act))
 
 
 class MobileStage(nn.Module):

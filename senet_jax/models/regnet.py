@@ -16,9 +16,7 @@ from senet_jax.fused import Features, finish
 from senet_jax.layers import BatchNorm, Head, SEBlock, attach
 from senet_jax.models.resnet import Attention, Stage
 from senet_jax.models.spec import FeatureInfo, Variant, bound_layers, check_images, per_stage
-from senet_jax.models.stems import Stem, StemKind
-
-STEM = StemKind((1,), 3, 2, None)
+from senet_jax.models.stems import HALVING, Stem
 
 
 class RegNet(nn.Module):
@@ -62,7 +60,7 @@ class RegNet(nn.Module):
         check_images(images)
         self._check_widths()
         conv, norm = bound_layers(self, train, group_init=True)
-        x, _ = Stem(self.stem_width, STEM, conv, norm, name="stem")(images)
+        x, _ = Stem(self.stem_width, HALVING, conv, norm, name="stem")(images)
         levels = [x]
         attentions = per_stage("attention", self.attention, len(self.depths))
         last_scale_init = nn.initializers.zeros if self.zero_init_last else nn.initializers.ones

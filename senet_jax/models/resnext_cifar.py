@@ -15,6 +15,7 @@ from senet_jax.layers import BatchNorm, Head, SEBlock, attach
 from senet_jax.models.blocks import halved
 from senet_jax.models.resnet import Stage
 from senet_jax.models.spec import FeatureInfo, Variant, bound_layers, check_images
+from senet_jax.models.stems import STEMS, Stem
 
 
 class CifarResNeXt(nn.Module):
@@ -53,7 +54,7 @@ class CifarResNeXt(nn.Module):
         """The stem's output and every stage's."""
         check_images(images)
         conv, norm = bound_layers(self, train, padding="same")
-        x = Stem(self.width, conv, norm, name="stem")(images)
+        x, _ = Stem(self.width, STEMS["cifar"], conv, norm, name="stem")(images)
         levels = [x]
         for i, size in enumerate(self.stage_sizes):
             block = partial(
@@ -77,18 +78,6 @@ class CifarResNeXt(nn.Module):
             FeatureInfo("stem", 1, self.width),
             *(FeatureInfo(f"stage{i + 1}", 2**i, self.width * 2**i) for i in stages),
         )
-
-
-class Stem(nn.Module):
-    """A 3x3 convolution, normalised and activated."""
-
-    width: int
-    conv: Callable[..., nn.Module]
-    norm: Callable[..., nn.Module]
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        return finish(self.norm(name="bn1")(self.conv(self.width, 3, name="conv1")(x)))
 
 
 class PathsBlock(nn.Module):

@@ -14,6 +14,7 @@ from senet_jax.fused import Features, finish, scale
 from senet_jax.layers import BatchNorm, Head, SEBlock, attach
 from senet_jax.models.resnet import Stage
 from senet_jax.models.spec import FeatureInfo, Variant, bound_layers, check_images
+from senet_jax.models.stems import STEMS, Stem
 
 STEM_WIDTH = 16
 
@@ -55,7 +56,7 @@ class ShakeShake(nn.Module):
         """The stem's output and every stage's, the last one activated."""
         check_images(images)
         conv, norm = bound_layers(self, train)
-        x = NormStem(STEM_WIDTH, conv, norm, name="stem")(images)
+        x, _ = Stem(STEM_WIDTH, STEMS["cifar"], conv, norm, None, name="stem")(images)
         levels = [x]
         for i, size in enumerate(self.stage_sizes):
             block = partial(
@@ -80,18 +81,6 @@ class ShakeShake(nn.Module):
             FeatureInfo("stem", 1, STEM_WIDTH),
             *(FeatureInfo(f"stage{i + 1}", 2**i, self.width * 2**i) for i in stages),
         )
-
-
-class NormStem(nn.Module):
-    """A 3x3 convolution and its norm, not activated: every branch begins with a ReLU."""
-
-    width: int
-    conv: Callable[..., nn.Module]
-    norm: Callable[..., nn.Module]
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        return finish(self.norm(name="bn1")(self.conv(self.width, 3, name="conv1")(x)), act=None)
 
 
 class ShakeBlock(nn.Module):

@@ -8,6 +8,7 @@ import jax
 
 from senet_jax.fused import finish
 from senet_jax.layers import avg_pool, max_pool
+from senet_jax.layers.activations import Activation
 from senet_jax.models.spec import some_left
 
 
@@ -39,6 +40,7 @@ STEMS = {
     "rs": StemKind((1 / 2, 1 / 2, 1), 3, 2, "convolution"),  # ResNet-RS
     "cifar": StemKind((1,), 3, 1, None),
 }
+HALVING = StemKind((1,), 3, 2, None)  # of RegNet and the mobile networks
 
 
 class Stem(nn.Module):
@@ -48,13 +50,14 @@ class Stem(nn.Module):
     kind: StemKind
     conv: Callable[..., nn.Module]
     norm: Callable[..., nn.Module]
+    act: Activation | None = nn.relu
 
     @nn.compact
     def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         for i, fraction in enumerate(self.kind.widths, 1):
             width, strides = int(self.width * fraction), self.kind.strides if i == 1 else 1
             x = self.conv(width, self.kind.kernel_size, strides, name=f"conv{i}")(x)
-            x = finish(self.norm(name=f"bn{i}")(x))
+            x = finish(self.norm(name=f"bn{i}")(x), act=self.act)
         return x, some_left(self._pooled(x))
 
     def _pooled(self, x):
