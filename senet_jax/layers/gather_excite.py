@@ -12,11 +12,11 @@ from senet_jax import fused
 from senet_jax.fused import Features
 from senet_jax.layers.activations import gate
 from senet_jax.layers.conv import Conv, kaiming_fan_out
+from senet_jax.layers.learned_squeezes import whole_map
 from senet_jax.layers.norm import BatchNorm
 from senet_jax.layers.padding import avg_pool
 from senet_jax.layers.se import reduced_channels
 from senet_jax.layers.spatial import maps
-from senet_jax.layers.stored import sized_param
 
 __all__ = ["GatherExcite"]
 
@@ -107,10 +107,8 @@ class GatherExcite(nn.Module):
         return y
 
     def _gather_globally(self, y):
-        shape = (*y.shape[1:3], 1, y.shape[-1])
-        init, smaller = kaiming_fan_out(groups=y.shape[-1]), "extent=2, 4 or 8"
-        kernel = sized_param(self, "kernel", init, shape, self.param_dtype, smaller)
-        y = jnp.sum(y * kernel[None, :, :, 0], axis=(1, 2))
+        init = kaiming_fan_out(groups=y.shape[-1])
+        y = whole_map(self, y, init, otherwise="extent=2, 4 or 8")
         return fused.finish(self.norm.clone(name="bn", parent=self)(y), act=None)
 
     def _excite(self, y):

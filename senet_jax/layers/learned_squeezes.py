@@ -3,6 +3,8 @@
 """
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -42,12 +44,19 @@ class WholeMap(nn.Module):
     @nn.compact
     def __call__(self, u: Features) -> jax.Array:
         x = as_array(u)
-        shape = (*x.shape[1:-1], 1, x.shape[-1])
-        kernel = sized_param(self, "kernel", MSRA, shape, self.param_dtype, "Pool()")
-        z = jnp.sum(x * kernel[None, ..., 0, :], axis=tuple(range(1, x.ndim - 1)))
+        z = whole_map(self, x, MSRA, otherwise="Pool()")
         act = None if self.act is None else activation(self.act)
         normed = z if self.norm is None else self.norm.clone(name="bn", parent=self)(z)
         return fused.finish(normed, act=act)[:, None]
+
+
+def whole_map(module: Any, x: jax.Array, init: Callable, otherwise: str) -> jax.Array:
+    """A module's parameter `kernel [*spatial, 1, C]`, a depthwise convolution as large as the map:
+    `[N, *spatial, C]` -> `[N, C]`. `otherwise` ends the sentence of `sized_param`'s error.
+    """
+    shape = (*x.shape[1:-1], 1, x.shape[-1])
+    kernel = sized_param(module, "kernel", init, shape, module.param_dtype, otherwise)
+    return jnp.sum(x * kernel[None, ..., 0, :], axis=tuple(range(1, x.ndim - 1)))
 
 
 class StridedConvolutions(nn.Module):

@@ -6,12 +6,18 @@ The tables are in one file per kind of network.
 import difflib
 from typing import NamedTuple
 
-from senet_jax.models import pretrained_mobile, pretrained_others, pretrained_residual
+from senet_jax.models import (
+    pretrained_attention,
+    pretrained_mobile,
+    pretrained_others,
+    pretrained_residual,
+)
 from senet_jax.models.inputs import CAFFE, Input, Pretrained
 
 # by name and tag; a name's first tag is its default, as in timm
 PRETRAINED: dict[str, dict[str, Pretrained]] = {
     **pretrained_residual.PRETRAINED,
+    **pretrained_attention.PRETRAINED,
     **pretrained_mobile.PRETRAINED,
     **pretrained_others.PRETRAINED,
 }

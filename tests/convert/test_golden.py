@@ -37,11 +37,6 @@ def _weights(index: int) -> dict[str, np.ndarray]:
     return seeded.weights(twin.model(), table)
 
 
-def in_float64(model):
-    attention = with_dtype(model.attention, "float64")
-    return model.clone(dtype="float64", param_dtype="float64", attention=attention)
-
-
 def rows(twins, slow):
     """Parameters of a test, those with the slow names among them marked so."""
     marks = dict.fromkeys(slow, pytest.mark.slow)
@@ -66,7 +61,7 @@ def test_logits_and_all_features_are_the_originals(twin):
 )
 def test_gradients_and_running_statistics_of_a_step_are_the_originals(twin, x64):
     golden, state = read_golden(twin), weights(twin)
-    model = in_float64(twin.model())
+    model = with_dtype(twin.model(), "float64")
     variables = READ[twin.source](state, model)
     images = seeded.images(TRAINING_BATCH, twin.training_size).astype(np.float64)
     step = ours.train_step(model, variables, images, seeded.labels(TRAINING_BATCH, CLASSES))
@@ -88,7 +83,7 @@ def in_their_layout(twin, step, variables):
     """Gradients and new statistics under the names of the original."""
     tree = {"params": step["params"], "batch_stats": step["batch_stats"]}
     if twin.source == "timm":
-        return to_timm(tree, in_float64(twin.model()))
+        return to_timm(tree, with_dtype(twin.model(), "float64"))
     tensors = tensors_of(twin.model(), moskomule.TABLE, channels=3)
     found = ours.flat(tree)
     return {k: t.axes.there(np.asarray(found["/".join(t.path)])) for k, t in tensors.items()}

@@ -4,9 +4,11 @@ A twin has the real names, widths and strides, but two stages, few blocks and fe
 weights are made from its names (`tests.convert.seeded`), so a golden file holds outputs alone.
 """
 
+import dataclasses
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import flax.linen as nn
 import numpy as np
 
 from senet_jax import SEBlock, create_model
@@ -71,11 +73,18 @@ def _inception(name: str, **twin: Any) -> Twin:
     return Twin(name, small.inception(name), theirs, **sizes, **twin)
 
 
-def with_dtype(attention: Any, dtype: str) -> Any:
-    """A model's attention with parameters of another type."""
-    if isinstance(attention, tuple):
-        return tuple(with_dtype(block, dtype) for block in attention)
-    return None if attention is None else attention.clone(param_dtype=dtype)
+def with_dtype(model: Any, dtype: str) -> Any:
+    """A model with computation and variables, its modules' too, of another type."""
+    changed: dict[str, Any] = {}
+    for field in dataclasses.fields(model):
+        value = getattr(model, field.name)
+        parts = value if isinstance(value, tuple) else (value,)
+        if field.name in ("dtype", "param_dtype"):
+            changed[field.name] = dtype
+        elif field.name != "parent" and any(isinstance(part, nn.Module) for part in parts):
+            new = [with_dtype(p, dtype) if isinstance(p, nn.Module) else p for p in parts]
+            changed[field.name] = tuple(new) if isinstance(value, tuple) else new[0]
+    return model.clone(**changed)
 
 
 TWINS = (
@@ -118,6 +127,11 @@ TWINS = (
     _timm("seresnextaa201d_32x8d", groups=4),
     _timm("resnetrs50", trains=True),
     _timm("senet154", groups=4, base_width=64),
+    _timm("ecaresnet50t", sizes=(2, 1), trains=True),
+    _timm("skresnet50", trains=True),
+    _timm("skresnext50_32x4d", groups=4),
+    _timm("resnest50d", trains=True),
+    _timm("resnest50d_4s2x40d", groups=2, base_width=40),
     _moskomule("seresnet20", (1, 1, 1), trains=True, cifar=True),
     _moskomule("seresnet50", (2, 1), cifar=False, bottleneck=True),
 )

@@ -71,8 +71,7 @@ def step(twin: Twin, dtype: str) -> dict[str, float]:
     """Errors of a training step's loss, gradients and running statistics (see `Twin`)."""
     theirs = reference.make(twin.name, **twin.theirs)
     state = {name: value.copy() for name, value in reference.state_dict(theirs).items()}
-    model = twin.model(dtype=dtype, param_dtype=dtype)
-    model = model.clone(attention=with_dtype(model.attention, dtype))
+    model = with_dtype(twin.model(), dtype)
     images = seeded.images(TRAINING_BATCH, twin.training_size).astype(dtype)
     labels = seeded.labels(TRAINING_BATCH, CLASSES)
     wanted = reference.train_step(theirs.to(reference.torch_dtype(dtype)), images, labels)
