@@ -15,7 +15,14 @@ F = TypeVar("F", bound=Features)
 OF_THE_MODEL = ("use_running_average", "groups", "axis_name", "fused")
 
 
-def attach(attention: nn.Module | None, block: nn.Module, u: F, inputs: int, name: str = "se") -> F:
+def attach(
+    attention: nn.Module | None,
+    block: nn.Module,
+    u: F,
+    inputs: int,
+    name: str = "se",
+    uncut: int | None = None,
+) -> F:
     """A block's attention, made anew from its template and applied to features.
 
     Args:
@@ -24,6 +31,8 @@ def attach(attention: nn.Module | None, block: nn.Module, u: F, inputs: int, nam
       u: features, an array or deferred.
       inputs: channels that enter the block, for `SEBlock(of_input=True)`.
       name: of the module in the block.
+      uncut: channels that the features had before some were cut away: an `SEBlock` keeps the hidden
+        width that it has for these. None: none were cut.
 
     Raises:
       TypeError: the attention is no module.
@@ -37,13 +46,20 @@ def attach(attention: nn.Module | None, block: nn.Module, u: F, inputs: int, nam
             f"attention={attention!r}, expected None or an unbound module: SEBlock(), with"
             " brackets."
         )
-    if isinstance(attention, SEBlock) and attention.of_input:
-        hidden = reduced_channels(inputs, attention.reduction, attention.divisor, attention.limit)
-        attention = attention.clone(hidden=hidden)
+    if isinstance(attention, SEBlock):
+        attention = attention.clone(hidden=_hidden(attention, inputs, uncut))
     bound = getattr(block, "norm", None)  # partial(BatchNorm, use_running_average=..., ...)
     options = getattr(bound, "keywords", {})  # a template has none bound
     told = {k: v for k, v in options.items() if k in OF_THE_MODEL}
     return with_norms(attention, told).clone(name=name, parent=block)(u)
+
+
+def _hidden(block: SEBlock, inputs: int, uncut: int | None) -> int | None:
+    if block.of_input:
+        return reduced_channels(inputs, block.reduction, block.divisor, block.limit)
+    if block.hidden is None and uncut is not None:
+        return reduced_channels(uncut, block.reduction, block.divisor, block.limit)
+    return block.hidden
 
 
 def with_norms(module: Any, options: dict[str, Any]) -> Any:

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
 from senet_jax.fused import Features, finish
 from senet_jax.layers import attach, avg_pool
@@ -34,6 +35,8 @@ class BasicBlock(nn.Module):
       shortcut: what projects the input where shape or width change, see `project`.
       antialias: a stride is a 2x2 average pool after the convolution.
       inner: what stands in place of the first convolution, its norm and ReLU, see `convolve`.
+      inner_width: channels of the first convolution, if not `features`.
+      kept: the channels that the branch computes, if not all.
     """
 
     features: int
@@ -46,14 +49,16 @@ class BasicBlock(nn.Module):
     shortcut: str = "1x1"
     antialias: bool = False
     inner: nn.Module | None = None
+    inner_width: int | None = None
+    kept: tuple[int, ...] | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         conv, norm = self.conv, self.norm
         strides, pool = strided(self)
         y = attend(self, x, "pre", x)
-        y = pool(convolve(self, x, y, 1, self.features, strides))
-        y = conv(self.features, 3, name="conv2")(y)
+        y = pool(convolve(self, x, y, 1, self.inner_width or self.features, strides))
+        y = conv(outputs(self), 3, name="conv2")(y)
         y = norm(name="bn2", scale_init=self.last_scale_init)(y)
         return join(self, y, x)
 
@@ -69,6 +74,8 @@ class Bottleneck(nn.Module):
         release's SE-ResNets.
       shortcut, antialias: as in `BasicBlock`.
       inner: what stands in place of the 3x3 convolution, its norm and ReLU, see `convolve`.
+      inner_width: channels of the 3x3 convolution, if not `width`.
+      kept: as in `BasicBlock`.
     """
 
     features: int
@@ -85,6 +92,8 @@ class Bottleneck(nn.Module):
     shortcut: str = "1x1"
     antialias: bool = False
     inner: nn.Module | None = None
+    inner_width: int | None = None
+    kept: tuple[int, ...] | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -93,8 +102,8 @@ class Bottleneck(nn.Module):
         first, second = (strides, 1) if self.stride_at == "1x1" else (1, strides)
         y = attend(self, x, "pre", x)
         y = finish(norm(name="bn1")(conv(self.first_width, 1, first, name="conv1")(y)))
-        y = pool(convolve(self, x, y, 2, self.width, second, self.groups))
-        y = conv(self.features, 1, name="conv3")(y)
+        y = pool(convolve(self, x, y, 2, self.inner_width or self.width, second, self.groups))
+        y = conv(outputs(self), 1, name="conv3")(y)
         y = norm(name="bn3", scale_init=self.last_scale_init)(y)
         return join(self, y, x)
 
@@ -140,6 +149,8 @@ def join(block: Block, branch: Features, x: jax.Array) -> jax.Array:
     branch = attend(block, x, "standard", branch)
     if "activated" in block.places:
         branch = attend(block, x, "activated", finish(branch))
+    if block.kept is not None:
+        branch = spread_out(finish(branch, act=None), block.kept, block.features)
     shortcut = attend(block, x, "identity", project(block, x))
     return attend(block, x, "post", finish(branch, shortcut))
 
@@ -152,7 +163,19 @@ def attend(block: Block, x: jax.Array, place: str, u: F) -> F:
     if place not in block.places:
         return u
     name = "se" if len(block.places) == 1 else f"se_{place}"
-    return attach(block.attention, block, u, x.shape[-1], name)
+    inner = getattr(block, "width", block.features)
+    uncut = {"pre": x.shape[-1], "3x3": inner}.get(place, block.features)
+    return attach(block.attention, block, u, x.shape[-1], name, uncut)
+
+
+def outputs(block: Block) -> int:
+    """Channels that the branch computes."""
+    return block.features if block.kept is None else len(block.kept)
+
+
+def spread_out(x: jax.Array, channels: tuple[int, ...], of: int) -> jax.Array:
+    """`[..., C]` -> `[..., of]`: the values in these channels, zeros in the others."""
+    return jnp.zeros((*x.shape[:-1], of), x.dtype).at[..., jnp.asarray(channels)].set(x)
 
 
 def project(block: Block, x: jax.Array) -> Features:

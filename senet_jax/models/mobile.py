@@ -18,6 +18,12 @@ from jax.typing import DTypeLike
 from senet_jax.fused import finish
 from senet_jax.layers import BatchNorm, Head, activation, make_divisible
 from senet_jax.models.mobile_blocks import PLACES, MobileBlock, Row
+from senet_jax.models.single_blocks import (
+    Widths,
+    attention_per_block,
+    singly,
+    widths_per_block,
+)
 from senet_jax.models.spec import (
     Attention,
     FeatureInfo,
@@ -54,6 +60,9 @@ class MobileNet(nn.Module):
         says so; or a tuple, one per stage.
       placement: where it sits in a block: "depthwise", after that convolution and its activation;
         or "output", at the end of the branch.
+      without_attention: blocks that have none all the same, "stage2/block3" and the like.
+      middle_widths: by stage and block, the middle channels of inverted and fused blocks; None: as
+        the row says, of all or of one block. SE's hidden width stays that of the row.
       width_limit: of rounding widths, see `make_divisible`.
       padding: of strided convolutions, "torch", or "same" as TensorFlow's weights want it.
       dropout: rate before the classifier; training then needs `rngs={"dropout": key}`.
@@ -75,6 +84,8 @@ class MobileNet(nn.Module):
     act: str = "relu"
     attention: Attention = None
     placement: str = "depthwise"
+    without_attention: tuple[str, ...] = ()
+    middle_widths: Widths | None = None
     width_limit: float = 0.9
     padding: str = "torch"
     dropout: float = 0.0
@@ -105,16 +116,10 @@ class MobileNet(nn.Module):
         act = activation(self.act)
         x, _ = Stem(self._stem_width, HALVING, conv, norm, act, name="stem")(images)
         outputs = {"stem": x}
-        attentions = per_stage("attention", self.attention, len(self.stages))
-        for i, rows in enumerate(self._scaled()):
-            block = partial(
-                MobileBlock,
-                conv=conv,
-                norm=norm,
-                attention=attentions[i],
-                placement=self.placement,
-            )
-            x = MobileStage(rows, block, name=f"stage{i + 1}")(x)
+        block = partial(MobileBlock, conv=conv, norm=norm, placement=self.placement)
+        single_blocks = self.single_blocks()
+        for i, rows in enumerate(self.scaled()):
+            x = MobileStage(rows, singly(block, single_blocks[i]), name=f"stage{i + 1}")(x)
             outputs[f"stage{i + 1}"] = x
         return tuple(outputs[info.name] for info in self.feature_info)
 
@@ -125,12 +130,26 @@ class MobileNet(nn.Module):
         """
         level = FeatureInfo("stem", 2, self._stem_width)
         levels = []
-        for i, rows in enumerate(self._scaled()):
+        for i, rows in enumerate(self.scaled()):
             strides = rows[0].strides
             if strides > 1:
                 levels.append(level)
             level = FeatureInfo(f"stage{i + 1}", level.stride * strides, rows[-1].features)
         return (*levels, level)
+
+    def single_blocks(self) -> list[list[dict[str, Any]]]:
+        """What every block has of its own, by stage."""
+        sizes = [sum(row.repeats for row in rows) for rows in self.scaled()]
+        attentions = per_stage("attention", self.attention, len(sizes))
+        stages = zip(
+            attention_per_block(attentions, self.without_attention, sizes),
+            widths_per_block("middle_widths", self.middle_widths, sizes),
+            strict=True,
+        )
+        return [
+            [dict(attention=a, middle_width=w) for a, w in zip(*stage, strict=True)]
+            for stage in stages
+        ]
 
     @property
     def _stem_width(self) -> int:
@@ -139,7 +158,7 @@ class MobileNet(nn.Module):
     def _wide(self, channels: int) -> int:
         return make_divisible(channels * self.width, limit=self.width_limit)
 
-    def _scaled(self) -> tuple[tuple[Row, ...], ...]:
+    def scaled(self) -> tuple[tuple[Row, ...], ...]:
         """The stages at this network's width and depth, every activation named."""
         deep = ROUNDINGS[self.deepen]
         return tuple(

@@ -11,6 +11,7 @@ from senet_jax.layers import activation, attach, make_divisible
 from senet_jax.models.spec import check_option
 
 KINDS = ("separable", "inverted", "fused", "convolution")
+WIDENING = ("inverted", "fused")
 PLACES = ("depthwise", "output")
 
 
@@ -46,7 +47,15 @@ class Row:
 
 
 class MobileBlock(nn.Module):
-    """A block of a row: `[N, H, W, C]` -> `[N, H', W', row.features]`."""
+    """A block of a row: `[N, H, W, C]` -> `[N, H', W', row.features]`.
+
+    Attributes:
+      middle_width: middle channels, if not as many as the row says.
+
+    Raises:
+      ValueError: a block of a kind that has no middle channels of its own is given a number of
+        these.
+    """
 
     row: Row
     strides: int
@@ -54,13 +63,20 @@ class MobileBlock(nn.Module):
     norm: Callable[..., nn.Module]
     attention: nn.Module | None
     placement: str
+    middle_width: int | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         row, conv, norm, act = self.row, self.conv, self.norm, activation(self.row.act)
         inputs, size, strides = x.shape[-1], row.kernel_size, self.strides
-        middle = make_divisible(inputs * row.expansion)
+        uncut = make_divisible(inputs * row.expansion)
+        middle = self.middle_width or uncut
         check_option("kind of block", row.kind, KINDS)
+        if self.middle_width is not None and row.kind not in WIDENING:
+            raise ValueError(
+                f"{'/'.join(self.path)} is to have {middle} middle channels, but {row.kind} blocks"
+                " have no others than their inputs: say None for it in middle_widths."
+            )
         match row.kind:
             case "separable":
                 y = conv(inputs, size, strides, inputs, name="depthwise_conv")(x)
@@ -69,11 +85,11 @@ class MobileBlock(nn.Module):
             case "inverted":
                 y = finish(norm(name="bn1")(conv(middle, 1, name="expand_conv")(x)), act=act)
                 y = conv(middle, size, strides, middle, name="depthwise_conv")(y)
-                y = self._attend("depthwise", finish(norm(name="bn2")(y), act=act), inputs)
+                y = self._attend("depthwise", finish(norm(name="bn2")(y), act=act), inputs, uncut)
                 y = norm(name="bn3")(conv(row.features, 1, name="project_conv")(y))
             case "fused":
                 y = conv(middle, size, strides, name="fused_conv")(x)
-                y = self._attend("depthwise", finish(norm(name="bn1")(y), act=act), inputs)
+                y = self._attend("depthwise", finish(norm(name="bn1")(y), act=act), inputs, uncut)
                 y = norm(name="bn2")(conv(row.features, 1, name="project_conv")(y))
             case _:
                 y = norm(name="bn1")(conv(row.features, size, strides, name="conv")(x))
@@ -83,6 +99,6 @@ class MobileBlock(nn.Module):
         skips = row.skip and strides == 1 and inputs == row.features
         return finish(y, x if skips else None, act=None)
 
-    def _attend(self, place, u, inputs):
+    def _attend(self, place, u, inputs, uncut=None):
         attention = self.attention if self.row.attend and place == self.placement else None
-        return attach(attention, self, u, inputs)
+        return attach(attention, self, u, inputs, uncut=uncut)

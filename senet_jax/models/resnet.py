@@ -10,6 +10,14 @@ from jax.typing import DTypeLike
 
 from senet_jax.layers import BatchNorm, Head, SEBlock
 from senet_jax.models.blocks import PLACES, SHORTCUTS, BasicBlock, Bottleneck
+from senet_jax.models.single_blocks import (
+    Kept,
+    Widths,
+    attention_per_block,
+    kept_per_block,
+    singly,
+    widths_per_block,
+)
 from senet_jax.models.spec import (
     Attention,
     FeatureInfo,
@@ -49,6 +57,12 @@ class ResNet(nn.Module):
         ReLU: None for these themselves; an unbound module such as `SelectiveKernel`,
         `SplitAttention` or `MultiKernelConv`, to which the block gives features, strides, groups,
         convolution and norm; or a tuple, one per stage.
+      without_attention: blocks that have none all the same, "stage2/block3" and the like.
+      inner_widths: by stage and block, outputs of the bottlenecks' 3x3 convolutions, of two
+        convolutions the first; None: the usual number, of all or of one block. SE's hidden width
+        stays that of the usual number.
+      kept_outputs: by stage and block, the channels (0, 1, ...) that the branch computes; the
+        others get the shortcut alone. None: all, of all or of one block.
       zero_init_last: blocks start as the identity, by a zero scale in their last batch norm.
       dropout: rate before the classifier; training then needs `rngs={"dropout": key}`.
       norm: an unbound `BatchNorm` as template, for example `BatchNorm(groups=8)` or
@@ -72,6 +86,9 @@ class ResNet(nn.Module):
     attention: Attention = None
     placement: Placement = "standard"
     inner: Attention = None
+    without_attention: tuple[str, ...] = ()
+    inner_widths: Widths | None = None
+    kept_outputs: Kept | None = None
     zero_init_last: bool = True
     dropout: float = 0.0
     norm: BatchNorm = BatchNorm()
@@ -97,12 +114,12 @@ class ResNet(nn.Module):
 
         level, x = Stem(self.width, STEMS[self.stem], conv, norm, name="stem")(images)
         levels = [level]
-        attentions = per_stage("attention", self.attention, len(self.stage_sizes))
         inners = per_stage("inner", self.inner, len(self.stage_sizes))
-        placements = self._placements()
+        placements = self.places()
+        single_blocks = self.single_blocks()
         for i, size in enumerate(self.stage_sizes):
-            own = dict(attention=attentions[i], places=placements[i], inner=inners[i])
-            block = partial(self._block(i), conv=conv, norm=norm, **own)
+            of_stage = dict(conv=conv, norm=norm, places=placements[i], inner=inners[i])
+            block = singly(partial(self._block(i), **of_stage), single_blocks[i])
             x = Stage(size, 1 if i == 0 else 2, block, name=f"stage{i + 1}")(x)
             levels.append(x)
         return tuple(levels)
@@ -139,7 +156,23 @@ class ResNet(nn.Module):
             antialias=self.antialias,
         )
 
-    def _placements(self) -> tuple[tuple[str, ...], ...]:
+    def single_blocks(self) -> list[list[dict[str, Any]]]:
+        """What every block has of its own, by stage."""
+        sizes = self.stage_sizes
+        channels = [self._channels(i) for i in range(len(sizes))]
+        attentions = per_stage("attention", self.attention, len(sizes))
+        stages = zip(
+            attention_per_block(attentions, self.without_attention, sizes),
+            widths_per_block("inner_widths", self.inner_widths, sizes),
+            kept_per_block("kept_outputs", self.kept_outputs, sizes, channels),
+            strict=True,
+        )
+        return [
+            [dict(attention=a, inner_width=w, kept=k) for a, w, k in zip(*stage, strict=True)]
+            for stage in stages
+        ]
+
+    def places(self) -> tuple[tuple[str, ...], ...]:
         """The places in every stage; refuses what is none."""
         places: Any = self.placement
         if isinstance(places, str):
