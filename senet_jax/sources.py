@@ -4,6 +4,7 @@ import difflib
 import json
 import os
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -12,8 +13,15 @@ from senet_jax.convert.caffe_file import SUFFIX as CAFFE_SUFFIX
 from senet_jax.convert.weights_file import TORCH_SUFFIXES
 from senet_jax.models.pretrained import RELEASED, RELEASES, find_pretrained
 from senet_jax.models.registry import VARIANTS, create_model
+from senet_jax.models.single_blocks import USUAL
 
 SUFFIXES = (".safetensors", *TORCH_SUFFIXES, CAFFE_SUFFIX)
+
+
+def _as_it_is(field: str, value: Any) -> dict[str, Any]:
+    return {field: value}
+
+
 # timm's arguments (`model_args` of a config.json): what the weights themselves say, and what has a
 # counterpart here
 READ_OFF = ("in_chans", "num_classes", "stem_width")
@@ -23,6 +31,8 @@ ARGUMENTS: dict[str, Callable[[Any], dict[str, Any]]] = {
     "cardinality": lambda groups: {"cardinality": groups},
     "base_width": lambda width: {"base_width": width},
     "drop_rate": lambda rate: {"dropout": rate},
+    # of pruned networks, which timm cannot build
+    **{field: partial(_as_it_is, field) for field in USUAL},
 }
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")  # of a folder that timm wrote
 

@@ -11,6 +11,7 @@ from senet_jax.convert.tables import ConversionError, module_there, tensors_of
 from senet_jax.convert.timm import family_of, table_of, to_timm
 from senet_jax.layers import SEBlock
 from senet_jax.models.registry import VARIANTS, create_model
+from senet_jax.models.single_blocks import USUAL
 from senet_jax.models.spec import options_of
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -38,7 +39,9 @@ def export_timm(
     Args:
       model: the network, `create_model(name)` or the same with other `num_classes`; another
         `stage_sizes`, and in modern networks another `cardinality`, `base_width` or, with a deep
-        stem, `width`, are passed on to timm as its own arguments.
+        stem, `width`, are passed on to timm as its own arguments. What `senet_jax.pruning` has cut
+        is noted in the same place: `senet_jax.load` then reads the folder, and timm, which has no
+        such networks, refuses it as unexpected arguments.
       name: timm's name of the architecture, for example "seresnet50".
       variables: `{"params": ..., "batch_stats": ...}` of the model.
       directory: made if it isn't there; files of these two names in it are written anew.
@@ -111,7 +114,8 @@ def _model_arguments(model: Any, name: str) -> dict[str, Any]:
     if "attention" in changed and _same_blocks(model, published["attention"]):
         changed.remove("attention")
     can_be_told = family_of(model).arguments(model)
-    if changed - can_be_told.keys():
+    cut = {field: {field: options[field]} for field in changed & USUAL.keys()}
+    if changed - can_be_told.keys() - cut.keys():
         told = f", of which timm can be told {', '.join(can_be_told)}" if can_be_told else ""
         raise ConversionError(
             f"The model is not timm's {name}: it differs in {', '.join(sorted(changed))}{told}."
@@ -119,7 +123,7 @@ def _model_arguments(model: Any, name: str) -> dict[str, Any]:
         )
     arguments: dict[str, Any] = {}
     for field in sorted(changed):
-        arguments |= can_be_told[field]
+        arguments |= (can_be_told | cut)[field]
     if options["dropout"] != published["dropout"]:
         arguments["drop_rate"] = options["dropout"]
     return arguments

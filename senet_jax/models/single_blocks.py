@@ -10,6 +10,14 @@ import flax.linen as nn
 Widths = tuple[tuple[int | None, ...], ...]
 Kept = tuple[tuple[tuple[int, ...] | None, ...], ...]
 
+# the fields, and what they are in a network that was not pruned
+USUAL: Mapping[str, Any] = {
+    "inner_widths": None,
+    "kept_outputs": None,
+    "middle_widths": None,
+    "without_attention": (),
+}
+
 
 def per_block(field: str, value: Any, sizes: Sequence[int]) -> tuple[tuple[Any, ...], ...]:
     """A field's value for every block of every stage; None is None for all.

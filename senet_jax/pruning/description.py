@@ -9,15 +9,11 @@ from typing import Any
 import flax.linen as nn
 import jax
 
+from senet_jax.models.single_blocks import USUAL
 from senet_jax.models.spec import any_images
 from senet_jax.pruning.layers import channels_of, cuttable_layers, layers_of
 
-NOTHING_CUT: dict[str, Any] = {
-    "inner_widths": None,
-    "kept_outputs": None,
-    "middle_widths": None,
-    "without_attention": (),
-}
+CHANNELS = ("inner_widths", "kept_outputs", "middle_widths")
 
 
 def cut_options(model: nn.Module) -> dict[str, Any]:
@@ -26,7 +22,7 @@ def cut_options(model: nn.Module) -> dict[str, Any]:
     """
     return {
         field: getattr(model, field)
-        for field, usual in NOTHING_CUT.items()
+        for field, usual in USUAL.items()
         if getattr(model, field, usual) != usual
     }
 
@@ -67,8 +63,7 @@ def kept_channels(model: Any) -> dict[str, tuple[int, int]]:
     Raises:
       ValueError: no channel of the network can be cut.
     """
-    fields = [field for field in NOTHING_CUT if field.endswith(("widths", "outputs"))]
-    uncut = model.clone(**{field: None for field in fields if hasattr(model, field)})
+    uncut = model.clone(**{field: None for field in CHANNELS if hasattr(model, field)})
     now, before = (jax.eval_shape(m.init, jax.random.key(0), any_images()) for m in (model, uncut))
     return {
         block: (channels_of(now, block, layer), channels_of(before, block, layer))
