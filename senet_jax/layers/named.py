@@ -1,11 +1,14 @@
 """Published attentions by name, with the defaults that their papers or timm state.
 
 create_model("resnet50", attention="cbam")   # instead of a template, attention=CBAM()
+create_model("resnet50", attention={"name": "se", "reduction": 8})  # as a config or JSON writes it
 create_model("resnet50", inner="sk")         # in place of the 3x3 convolutions
 """
 
+import dataclasses
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import flax.linen as nn
 
@@ -81,6 +84,8 @@ ATTENTIONS: Mapping[str, nn.Module] = {
     "sge": SGE(),
     "simam": SimAM(),
     "danet": DANetChannelAttention(),
+    # 1709.01507, section 6.2: SE with the maximum in place of the mean
+    "max_squeeze": ChannelAttention(Pool(("max",)), Bottleneck()),
 }
 # what stands in place of a 3x3 convolution with its norm and ReLU
 INNERS: Mapping[str, nn.Module] = {
@@ -92,29 +97,43 @@ INNERS: Mapping[str, nn.Module] = {
 }
 
 
-def named_attention(name: str) -> nn.Module:
+def named_attention(name: str, **fields: Any) -> nn.Module:
     """An attention by name, an unbound module: a template for a model's option `attention`.
 
+    Args:
+      **fields: of the module, in place of the named one's.
+
     Raises:
-      ValueError: no such attention; says which are near.
+      ValueError: no such attention or no such field; says which are near.
 
     Example:
       >>> named_attention("cse").reduction
       2
+      >>> named_attention("se", reduction=8, gate="tanh").gate
+      'tanh'
     """
-    return _named("attention", ATTENTIONS, name)
+    return _named("attention", ATTENTIONS, name, fields)
 
 
-def named_inner(name: str) -> nn.Module:
+def named_inner(name: str, **fields: Any) -> nn.Module:
     """The same for a residual network's option `inner`."""
-    return _named("inner", INNERS, name)
+    return _named("inner", INNERS, name, fields)
 
 
-def _named(field: str, table: Mapping[str, nn.Module], name: str) -> nn.Module:
+def _named(
+    option: str, table: Mapping[str, nn.Module], name: str, fields: Mapping[str, Any]
+) -> nn.Module:
     if name not in table:
-        near = difflib.get_close_matches(name, table, n=3)
-        hint = f"Did you mean {', '.join(map(repr, near))}? " if near else ""
-        raise ValueError(
-            f"Unknown {field} {name!r}. {hint}There are {', '.join(map(repr, table))}."
-        )
-    return table[name]
+        raise ValueError(f"Unknown {option} {name!r}. {_nearest(name, table)}")
+    template = table[name]
+    known = [f.name for f in dataclasses.fields(template) if f.name not in ("parent", "name")]
+    for field in fields:
+        if field not in known:
+            raise ValueError(f"{option} {name!r} has no {field!r}. {_nearest(field, known)}")
+    return template.clone(**fields)
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=3)
+    hint = f"Did you mean {', '.join(map(repr, near))}? " if near else ""
+    return f"{hint}There are {', '.join(map(repr, known))}."

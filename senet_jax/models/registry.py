@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+from collections.abc import Mapping
 from fnmatch import fnmatch
 from typing import Any
 
@@ -56,8 +57,8 @@ def create_model(name: str, *, fused: bool = True, **options: Any) -> nn.Module:
         other; same variables and values. (Short for `norm=BatchNorm(fused=False)`.)
       **options: fields of the model's class, in place of the variant's: `num_classes=10`,
         `attention=None`, `attention="eca"` or another name of `senet_jax.layers.named`,
-        `attention=SEBlock(reduction=8)`, `placement="pre"`, `dtype="bfloat16"`,
-        ...
+        `attention={"name": "se", "reduction": 8}`, `attention=SEBlock(reduction=8)`,
+        `placement="pre"`, `dtype="bfloat16"`, ...
 
     Returns:
       A module for `model.init(key, images)` and `model.apply(variables, images, train=False)`,
@@ -116,11 +117,19 @@ def _unknown_model(name: str) -> str:
 
 
 def _by_name(field: str, value: Any) -> Any:
-    """The modules that a field's names stand for; any other value as it is."""
+    """The modules that a field's names stand for, a name alone or with fields; any other value as
+    it is.
+    """
     if field not in TEMPLATES:
         return value
     if isinstance(value, tuple):
         return tuple(_by_name(field, each) for each in value)
+    if isinstance(value, Mapping):
+        if "name" not in value:
+            raise ValueError(
+                f'{field}={dict(value)!r} has no name: expected one as in {{"name": "se", ...}}.'
+            )
+        return TEMPLATES[field](**{k: _hashable(v) for k, v in value.items()})
     return TEMPLATES[field](value) if isinstance(value, str) else value
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from flax import traverse_util
 
-from senet_jax import attention_weights, create_model
+from senet_jax import SEBlock, attention_weights, create_model
 from senet_jax.layers.named import ATTENTIONS, INNERS
 from tests.models.shrink import shrink
 from tests.models.twins import random_images, random_variables, train_step
@@ -114,3 +114,15 @@ def test_names_stand_for_attentions():
         create_model("resnet18", attention="ecaa")
     with pytest.raises(ValueError, match=r"Unknown inner 'skk'. Did you mean 'sk'"):
         create_model("resnet18", inner="skk")
+
+
+def test_names_may_come_with_fields_as_configs_and_json_write_them():
+    options = {"name": "se", "reduction": 4, "gate": "tanh"}
+    model = create_model("resnet18", attention=[options, None, None, "eca"], inner={"name": "sk"})
+    se = SEBlock(reduction=4, gate="tanh")
+    assert model.attention == (se, None, None, ATTENTIONS["eca"])
+    assert model.inner == INNERS["sk"]
+    with pytest.raises(ValueError, match=r"attention 'se' has no 'reductoin'. Did you mean 'redu"):
+        create_model("resnet18", attention={"name": "se", "reductoin": 4})
+    with pytest.raises(ValueError, match=r"attention=\{'reduction': 4\} has no name: expected"):
+        create_model("resnet18", attention={"reduction": 4})
