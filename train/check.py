@@ -43,7 +43,7 @@ def _numbers(config: ConfigDict) -> Iterator[str]:
     fraction = 0, math.nextafter(1, 0), "at least 0 and less than 1"
     positive = math.nextafter(0, 1), math.inf, "more than 0"
     limits = {
-        "seed": not_negative,
+        "seed": (0, 2**32 - 1, "0 to 4,294,967,295"),
         "log_every": at_least_one,
         "data.batch_size": at_least_one,
         "data.workers": not_negative,

@@ -57,8 +57,8 @@ def _train(config: ConfigDict, workdir: Path, interruption: Interruption) -> Res
         devices = Devices(config.parallel)
         data = make_data(config, jax.process_index(), jax.process_count())
         recipe = make_recipe(config, data, devices)
-        init = _initialiser(config, data, recipe)
-        like = devices.abstract(init)
+        init, seed = initialiser(config, data, recipe), np.uint32(config.seed)
+        like = devices.abstract(init, seed)
     steps = config.schedule.epochs * data.steps_per_epoch
     every = config.evaluation.every_epochs * data.steps_per_epoch
     train = devices.compile(partial(train_step, recipe), donate=True)
@@ -67,7 +67,7 @@ def _train(config: ConfigDict, workdir: Path, interruption: Interruption) -> Res
     with claimed(workdir, config):
         state = saved.restore(workdir, like)
         if state is None:
-            state = devices.born(init)
+            state = devices.born(init, seed)
         step = int(state.step)  # counted here from now on: asking the device would wait for it
         _introduce(config, data, devices, like, step, steps)
         with (
@@ -116,7 +116,6 @@ def make_recipe(config: ConfigDict, data: Data, devices: Devices) -> Recipe:
         model=_model(config, data, devices),
         optimizer=make_optimizer(config, schedule),
         schedule=schedule,
-        seed=config.seed,
         augment=AugmentOptions.from_config(config.data.augment),
         mean=data.mean,
         std=data.std,
@@ -167,14 +166,9 @@ def _validate(state: State, score: Callable[..., Scores], data: Data) -> Scores:
     return scores
 
 
-def _initialiser(config: ConfigDict, data: Data, recipe: Recipe) -> Callable[[], State]:
+def initialiser(config: ConfigDict, data: Data, recipe: Recipe) -> Callable[..., State]:
     return partial(
-        init_state,
-        recipe.model,
-        recipe.optimizer,
-        data.image_shape,
-        seed=config.seed,
-        ema=bool(config.ema_decay),
+        init_state, recipe.model, recipe.optimizer, data.image_shape, ema=bool(config.ema_decay)
     )
 
 

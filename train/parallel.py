@@ -33,18 +33,18 @@ class Devices:
     def __len__(self) -> int:
         return len(self.devices)
 
-    def born(self, init: Callable[[], Any]) -> Any:
-        """`init()`, computed in place on every device: a copy made by device_put could share a
-        buffer with its source, and donating the one would delete the other."""
+    def born(self, init: Callable[..., Any], *arguments: Any) -> Any:
+        """`init(*arguments)`, computed in place on every device: a copy made by device_put could
+        share a buffer with its source, and donating the one would delete the other."""
         # XLA for CPUs takes three times as long to optimise the initialisers, which run once.
         quick = {"xla_backend_optimization_level": 0} if self.devices[0].platform == "cpu" else None
-        return jax.jit(init, out_shardings=self._whole, compiler_options=quick)()
+        return jax.jit(init, out_shardings=self._whole, compiler_options=quick)(*arguments)
 
-    def abstract(self, init: Callable[[], Any]) -> Any:
-        """Shapes, dtypes and places of `born(init)`, to restore a checkpoint to."""
+    def abstract(self, init: Callable[..., Any], *arguments: Any) -> Any:
+        """Shapes, dtypes and places of `born(init, *arguments)`, to restore a checkpoint to."""
         return jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=self._whole),
-            jax.eval_shape(init),
+            jax.eval_shape(init, *arguments),
         )
 
     def put_whole(self, tree: Any) -> Any:

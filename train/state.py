@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
+from jax.typing import ArrayLike
 
 Variables = dict[str, Any]  # {"params": ..., "batch_stats": ...}
 
@@ -16,12 +17,15 @@ class State(flax.struct.PyTreeNode):
 
     Attributes:
       step: optimizer steps done, int32; the next one's data, rate and random keys follow from it.
+      seed: of the run, uint32: here, and no constant of the compiled step, so that runs that differ
+        in nothing else share one compilation.
       params, batch_stats: the model's variables.
       opt_state: Optax's.
       ema: moving averages {"params", "batch_stats"}; {} where the run keeps none.
     """
 
     step: jax.Array
+    seed: jax.Array
     params: Any
     batch_stats: Any
     opt_state: Any
@@ -36,15 +40,17 @@ def init_state(
     model: nn.Module,
     optimizer: optax.GradientTransformation,
     image_shape: tuple[int, int, int],
+    seed: ArrayLike,
     *,
-    seed: int,
     ema: bool,
 ) -> State:
     """The state of step 0, a function of the seed; averages start at the parameters themselves."""
+    seed = jnp.asarray(seed, jnp.uint32)
     variables = model.init(jax.random.key(seed), jnp.zeros((1, *image_shape)), train=False)
     params, batch_stats = variables["params"], variables.get("batch_stats", {})
     return State(
         step=jnp.zeros((), jnp.int32),
+        seed=seed,
         params=params,
         batch_stats=batch_stats,
         opt_state=optimizer.init(params),

@@ -31,7 +31,6 @@ class Recipe:
     model: nn.Module
     optimizer: optax.GradientTransformation
     schedule: Callable[[jax.Array], jax.Array]
-    seed: int
     augment: AugmentOptions
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -51,7 +50,7 @@ def train_step(recipe: Recipe, state: State, batch: Batch) -> tuple[State, Metri
       The next state, and {"loss", "correct", "count"}: sums over the global batch, with "loss" the
       smoothed cross-entropy; and the step's "learning_rate" and "gradient_norm".
     """
-    images, dropout_key = _training_images(recipe, state.step, batch)
+    images, dropout_key = _training_images(recipe, state, batch)
 
     def loss_of(params):
         logits, updates = recipe.model.apply(
@@ -80,7 +79,14 @@ def train_step(recipe: Recipe, state: State, batch: Batch) -> tuple[State, Metri
         "learning_rate": recipe.schedule(state.step),
         "gradient_norm": optax.tree.norm(gradients),
     }
-    return State(state.step + 1, params, batch_stats, opt_state, ema), metrics
+    following = state.replace(
+        step=state.step + 1,
+        params=params,
+        batch_stats=batch_stats,
+        opt_state=opt_state,
+        ema=ema,
+    )
+    return following, metrics
 
 
 def eval_step(recipe: Recipe, variables: Variables, batch: Batch) -> Metrics:
@@ -121,14 +127,14 @@ def moved_average(
     return jax.tree.map(lambda a, x: a + (1 - decay_now) * (x - a), average, values)
 
 
-def _training_images(recipe: Recipe, step: jax.Array, batch: Batch) -> tuple[jax.Array, jax.Array]:
+def _training_images(recipe: Recipe, state: State, batch: Batch) -> tuple[jax.Array, jax.Array]:
     """Augmented inputs, and the key for dropout: functions of (seed, step) and an example's place.
 
     So a resumed run draws what the uninterrupted one would have drawn, and augmentation doesn't
     depend on the number of devices. (Dropout under pmap does: masks are drawn per device.)
     """
     augment_key, dropout_key = jax.random.split(
-        jax.random.fold_in(jax.random.key(recipe.seed), step)
+        jax.random.fold_in(jax.random.key(state.seed), state.step)
     )
     if recipe.axis_name is not None:
         dropout_key = jax.random.fold_in(dropout_key, jax.lax.axis_index(recipe.axis_name))

@@ -45,7 +45,6 @@ def recipe(devices: Devices | None = None, **changes) -> Recipe:
         model=model.clone(norm=model.norm.clone(**norm)),
         optimizer=optax.sgd(schedule, momentum=0.9),
         schedule=schedule,
-        seed=0,
         augment=AugmentOptions(shift=1.0, rotate=10.0),
         mean=(0.3,),
         std=(0.4,),
@@ -56,11 +55,10 @@ def recipe(devices: Devices | None = None, **changes) -> Recipe:
     return replace(result, **changes)
 
 
-def state_of(recipe: Recipe) -> State:
+def state_of(recipe: Recipe, seed: int = 0) -> State:
     """Step 0."""
-    return init_state(
-        recipe.model, recipe.optimizer, IMAGE_SHAPE, seed=recipe.seed, ema=bool(recipe.ema_decay)
-    )
+    ema = bool(recipe.ema_decay)
+    return init_state(recipe.model, recipe.optimizer, IMAGE_SHAPE, seed, ema=ema)
 
 
 def batch(size: int = 32, seed: int = 0) -> dict[str, np.ndarray]:

@@ -41,6 +41,14 @@ def test_training_lowers_the_loss_and_compiles_once(step, state, scores):
     assert step._cache_size() == 1
 
 
+def test_seeds_share_one_compilation(step, state):
+    """So that a sweep over seeds compiles once."""
+    other = state.replace(seed=state.seed + 7)
+    batch = small.batch()
+    assert step.lower(state, batch).as_text() == step.lower(other, batch).as_text()
+    assert state.seed.dtype == np.uint32
+
+
 def test_metrics_are_sums_over_the_batch_by_numpy(recipe, step, state):
     plain = replace(recipe, augment=type(recipe.augment)())
     batch = small.batch()
@@ -130,9 +138,11 @@ def test_random_changes_follow_from_seed_step_and_position(recipe, step, state):
     _, again = step(state, batch)
     _, moved = step(state, batch | {"position": batch["position"] + 1})
     _, later = step(state.replace(step=state.step + 1), batch)
+    _, other = step(state.replace(seed=state.seed + 1), batch)
     assert first["loss"] == again["loss"]
     assert first["loss"] != moved["loss"]
     assert first["loss"] != later["loss"]
+    assert first["loss"] != other["loss"]
     reordered = {name: values[::-1] for name, values in batch.items()}
     _, same = step(state, reordered)
     np.testing.assert_allclose(same["loss"], first["loss"], rtol=1e-5)

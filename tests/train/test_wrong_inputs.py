@@ -49,6 +49,7 @@ def refused(tmp_path, capsys, data_dir):
         ("--config.seed=one", "config.seed is one, expected a whole number."),
         ("--config.seed=1.5", "config.seed is 1.5, expected a whole number."),
         ("--config.data.in_memory=1", "config.data.in_memory is 1, expected true or false."),
+        ("--config.seed=-1", "config.seed is -1, expected 0 to 4,294,967,295."),
         ("--config.seed", "--config.seed is not understood: write --config.field=value."),
         ("--sede=1", "--sede=1 is not understood: write --config.field=value."),
         (
