@@ -6,7 +6,9 @@ import importlib.util
 import re
 import traceback
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -56,9 +58,12 @@ def differences(before: Tree, now: Tree) -> list[str]:
     ]
 
 
-def _call_page(page: str) -> ConfigDict:
-    path, _, variant = page.partition(".py:")
-    file = Path(path if path == page else path + ".py")
+def load_page(file: Path) -> ModuleType:
+    """A page of configs as a module.
+
+    Raises:
+      WrongInput: there is no such file, or it is not Python.
+    """
     if not file.is_file():
         near = [str(p) for p in sorted(file.parent.glob("*.py")) if not p.stem.startswith("_")]
         hint = difflib.get_close_matches(str(file), near, n=1, cutoff=0.8)
@@ -71,9 +76,23 @@ def _call_page(page: str) -> ConfigDict:
     spec = importlib.util.spec_from_file_location(file.stem, file)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    try:
+    with _told_with_its_line(file):
         spec.loader.exec_module(module)
+    return module
+
+
+def _call_page(page: str) -> ConfigDict:
+    path, _, variant = page.partition(".py:")
+    file = Path(path if path == page else path + ".py")
+    module = load_page(file)
+    with _told_with_its_line(file):
         return module.get_config(variant)
+
+
+@contextmanager
+def _told_with_its_line(file: Path) -> Iterator[None]:
+    try:
+        yield
     except Exception as error:  # whatever a person's page raises is theirs to mend
         frames = traceback.extract_tb(error.__traceback__)
         lines = [f.lineno for f in frames if Path(f.filename).absolute() == file.absolute()]
