@@ -50,12 +50,13 @@ def ungraft(
       ValueError: a block is not there, or has no gates that weights can take over.
     """
     blocks = list(dict.fromkeys(blocks))
-    layers = _foldable(model, statistics)
+    layers = _foldable(model)
     if unknown := [block for block in blocks if block not in layers]:
         raise ValueError(
             f"There are no gates to fold in {', '.join(unknown)}: expected some of"
             f" {', '.join(layers)}."
         )
+    _check_measured(statistics, blocks)
     params = dict(variables["params"])
     for block in blocks:
         stage, name = block.split("/")
@@ -85,7 +86,8 @@ def ungrafting_losses(
     Raises:
       ValueError: there are no images, or no gates that weights can take over.
     """
-    layers = _foldable(model, statistics)
+    layers = _foldable(model)
+    _check_measured(statistics, layers)
     means = {block: jnp.asarray(statistics[block].gate, jnp.float32) for block in layers}
     shown = {k: variables[k] for k in ("params", "batch_stats")}
     correct, count = np.zeros(len(layers) + 1), 0
@@ -116,7 +118,7 @@ def _correct(model, variables, images, labels, means, frozen):
     return jnp.sum(jnp.argmax(logits, axis=-1) == labels)
 
 
-def _foldable(model: nn.Module, statistics: Statistics) -> dict[str, Layer]:
+def _foldable(model: nn.Module) -> dict[str, Layer]:
     layers = {block: layer for block, layer in layers_of(model).items() if layer.fold}
     if not layers:
         raise ValueError(
@@ -124,12 +126,15 @@ def _foldable(model: nn.Module, statistics: Statistics) -> dict[str, Layer]:
             " each channel of an image, at the place 'standard' or '3x3', in mobile networks"
             " 'depthwise'."
         )
-    if missing := [b for b in layers if b not in statistics or statistics[b].gate is None]:
+    return layers
+
+
+def _check_measured(statistics: Statistics, blocks: Iterable[str]) -> None:
+    if missing := [b for b in blocks if b not in statistics or statistics[b].gate is None]:
         raise ValueError(
             f"The gates of {', '.join(missing)} were not measured: give"
             " statistics=measure(model, variables, batches)."
         )
-    return layers
 
 
 def _times(value: Any, gate: np.ndarray) -> Any:
