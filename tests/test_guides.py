@@ -8,7 +8,7 @@ import pytest
 DOCS = Path(__file__).parents[1] / "docs"
 
 
-@pytest.mark.parametrize("guide", ["guide-flax", "attentions"])
+@pytest.mark.parametrize("guide", ["guide-flax", "attentions", "pruning"])
 def test_the_code_of_a_guide_runs(guide):
     pytest.importorskip("senet_jax.nnx", reason="needs flax 0.10.2", exc_type=ImportError)
     blocks = re.findall(r"^```python\n(.*?)^```", (DOCS / f"{guide}.md").read_text(), re.M | re.S)
