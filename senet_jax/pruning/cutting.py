@@ -84,7 +84,7 @@ def _check(
         )
     for block, kept in plan.items():
         channels = channels_of(variables, block, layers[block])
-        if not kept or list(kept) != sorted(set(kept) & set(range(channels))):
+        if not len(kept) or list(kept) != sorted(set(kept) & set(range(channels))):
             raise ValueError(
                 f"The plan keeps {list(kept)} of {block}, expected one or more of its channels 0 to"
                 f" {channels - 1}, ascending."

@@ -50,7 +50,7 @@ def narrowed(
         if field != "kept_outputs":
             entry: Any = len(kept)
         elif before is None:
-            entry = tuple(kept)
+            entry = tuple(int(c) for c in kept)
         else:
             entry = tuple(before[c] for c in kept)
         changed[field][stage][number] = entry

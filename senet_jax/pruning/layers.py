@@ -16,8 +16,16 @@ import flax.linen as nn
 from senet_jax.layers import SEBlock
 from senet_jax.layers.channel_attention import ChannelAttention
 from senet_jax.models.mobile import MobileNet
-from senet_jax.models.mobile_blocks import Row
+from senet_jax.models.mobile_blocks import WIDENING
 from senet_jax.models.resnet import ResNet
+from senet_jax.models.spec import per_stage
+
+# in a mobile network's block, by its kind: convolutions, norms, and what reads the last
+MIDDLE = {
+    "inverted": (("expand_conv", "depthwise_conv"), ("bn1", "bn2"), "project_conv"),
+    "fused": (("fused_conv",), ("bn1",), "project_conv"),
+    "separable": (("depthwise_conv",), ("bn1",), "pointwise_conv"),
+}
 
 
 class Layer(NamedTuple):
@@ -99,16 +107,24 @@ def _place(places: tuple[str, ...]) -> str:
 
 def _inner(model: ResNet, stage: int, attention: nn.Module | None, name: str) -> Layer:
     last = 3 if model.bottleneck else 2
+    in_place = per_stage("inner", model.inner, len(model.stage_sizes))[stage]
+    gates = in_place is None and _gates_channels(attention)
+    if in_place is not None:
+        refusal = f"{type(in_place).__name__} stands in place of the convolution"
+    elif model.bottleneck and model.cardinality > 1:
+        refusal = "the channels of grouped convolutions (cardinality) come in equal groups"
+    else:
+        refusal = _refusal(attention)
     return Layer(
         field="inner_widths",
         convs=(f"conv{last - 1}",),
         norms=(f"bn{last - 1}",),
         attention=name if attention else "",
-        gates=_gates_channels(attention),
-        fold=f"bn{last - 1}" if _gates_channels(attention) and name == "se" else "",
+        gates=gates,
+        fold=f"bn{last - 1}" if gates and name == "se" else "",
         consumer=f"conv{last}",
         consumer_norm=f"bn{last}",
-        refusal=_refusal(attention) or _inner_refusal(model, stage),
+        refusal=refusal,
     )
 
 
@@ -127,45 +143,32 @@ def _outputs(model: ResNet, stage: int, attention: nn.Module | None, name: str) 
     )
 
 
-def _inner_refusal(model: ResNet, stage: int) -> str:
-    if model.bottleneck and model.cardinality > 1:
-        return "the channels of grouped convolutions (cardinality) come in equal groups"
-    inner = model.inner[stage] if isinstance(model.inner, tuple) else model.inner
-    if inner is not None:
-        return f"{type(inner).__name__} stands in place of the convolution"
-    return ""
-
-
 def _of_mobile(model: MobileNet) -> Iterator[tuple[str, Layer]]:
     for i, (rows, stage) in enumerate(zip(model.scaled(), model.single_blocks(), strict=True)):
         flat = [row for row in rows for _ in range(row.repeats)]
         for j, (row, own) in enumerate(zip(flat, stage, strict=True)):
             gated = row.attend and model.placement == "depthwise"
             attention = own["attention"] if gated else None
-            if layer := _of_row(row, attention):
-                yield f"stage{i + 1}/block{j + 1}", layer
+            if row.kind in MIDDLE:
+                yield f"stage{i + 1}/block{j + 1}", _middle(row.kind, attention)
 
 
-def _of_row(row: Row, attention: nn.Module | None) -> Layer | None:
-    if row.kind == "convolution":
-        return None
-    convs, consumer, refusal = {
-        "inverted": (("expand_conv", "depthwise_conv"), "project_conv", ""),
-        "fused": (("fused_conv",), "project_conv", ""),
-        "separable": (
-            *(("depthwise_conv",), "pointwise_conv"),
-            "separable blocks have no other channels between their convolutions than their inputs",
-        ),
-    }[row.kind]
+def _middle(kind: str, attention: nn.Module | None) -> Layer:
+    convs, norms, consumer = MIDDLE[kind]
+    refusal = ""
+    if kind not in WIDENING:
+        refusal = (
+            f"{kind} blocks have no other channels between their convolutions than their inputs"
+        )
     return Layer(
         field="middle_widths",
         convs=convs,
-        norms=tuple(f"bn{n + 1}" for n in range(len(convs))),
+        norms=norms,
         attention="se" if attention else "",
         gates=_gates_channels(attention),
         fold=consumer if _gates_channels(attention) else "",
         consumer=consumer,
-        consumer_norm=f"bn{len(convs) + 1}",
+        consumer_norm=f"bn{len(norms) + 1}",
         refusal=refusal or _refusal(attention),
     )
 

@@ -97,6 +97,7 @@ def test_products_of_other_choices_leave_as_well(images):
         ({}, ["stage4/block1"], "no gates to fold in stage4/block1: expected some of stage1"),
         (dict(attention=None), [], "No block of this network has gates"),
         (dict(placement="post"), [], "No block of this network has gates"),
+        (dict(placement="3x3", inner="sk"), [], "No block of this network has gates"),
         (dict(attention="cbam"), [], "No block of this network has gates"),
     ],
 )
