@@ -157,9 +157,7 @@ def _middle(kind: str, attention: nn.Module | None) -> Layer:
     convs, norms, consumer = MIDDLE[kind]
     refusal = ""
     if kind not in WIDENING:
-        refusal = (
-            f"{kind} blocks have no other channels between their convolutions than their inputs"
-        )
+        refusal = f"{kind} blocks have no middle channels but their inputs"
     return Layer(
         field="middle_widths",
         convs=convs,
