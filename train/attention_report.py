@@ -17,7 +17,8 @@ def attention_by_class(
     batches: Iterable[Mapping[str, Any]],
     num_classes: int,
 ) -> dict[str, np.ndarray] | None:
-    """The mean gate of every channel over the images of each class, block by block.
+    """The mean gate of every channel over the images of each class, block by block; of gates that
+    differ by position, over these as well.
 
     Args:
       model, variables: as for `senet_jax.attention_weights`.
@@ -45,7 +46,8 @@ def attention_by_class(
         member = (labels == np.arange(num_classes)[:, None]) * mask[None, :]  # [classes, b]
         counts += member.sum(axis=1)
         for path, values in gates.items():
-            sums[path] = sums.get(path, 0) + member @ np.asarray(values, np.float64)
+            by_channel = np.asarray(values, np.float64).reshape(len(labels), -1, values.shape[-1])
+            sums[path] = sums.get(path, 0) + member @ by_channel.mean(axis=1)
     if not sums:
         raise ValueError("There are no batches, so no attention to look at: is the split empty?")
     with np.errstate(invalid="ignore"):  # 0 / 0 is the nan that is promised

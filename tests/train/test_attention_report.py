@@ -53,6 +53,16 @@ def test_a_class_without_images_is_nan_and_padding_is_no_image(network, batches)
         assert np.isfinite(values[[0, 1, 3]]).all()
 
 
+def test_gates_that_differ_by_position_are_averaged_over_them(batches):
+    model = create_model("seresnet20", **SMALL | {"attention": "no_squeeze", "stage_sizes": (1,)})
+    variables = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 8, 8, 1)))
+    (means,) = attention_by_class(model, variables, batches[:1], CLASSES).values()
+    (gates,) = attention_weights(model, variables, batches[0]["image"]).values()
+    assert gates.shape == (6, 8, 8, 16)
+    expected = np.asarray(gates)[batches[0]["label"] == 0].mean(axis=(0, 1, 2))
+    np.testing.assert_allclose(means[0], expected, rtol=1e-5)
+
+
 def test_a_plain_network_has_none(batches):
     plain = create_model("seresnet20", **SMALL | {"attention": None, "stage_sizes": (1,)})
     variables = jax.jit(plain.init)(jax.random.key(0), jnp.zeros((1, 8, 8, 1)))
