@@ -30,6 +30,7 @@ def defaults() -> ConfigDict:
     config.model = ConfigDict()
     config.model.name = "seresnet20"
     config.model.dtype = "float32"  # of the computation, or "bfloat16"; variables are float32
+    config.model.init_from = ""  # a run's directory, a file of weights, a tag; "": at random
     config.model.options = ConfigDict()  # any further options of senet_jax.create_model
 
     config.optimizer = ConfigDict()
@@ -37,6 +38,7 @@ def defaults() -> ConfigDict:
     config.optimizer.weight_decay = (
         1e-4  # not of biases and norms' scales; sgd adds it to the gradient
     )
+    config.optimizer.decay_attention = True  # False: not of attention's own layers, either
     config.optimizer.momentum = 0.9  # sgd
     config.optimizer.nesterov = True  # sgd
     config.optimizer.beta1 = 0.9  # adamw
@@ -54,6 +56,13 @@ def defaults() -> ConfigDict:
         90,
     )  # step: the epochs at which the rate is multiplied ...
     config.schedule.factor = 0.1  # ... by this
+
+    config.penalty = ConfigDict()  # makes channels dispensable, see train/penalty.py
+    config.penalty.name = "none"  # of gates: "l1", "hinge", "target", "relative"; of batch norms'
+    config.penalty.weight = 0.0  # scales: "slimming", "slimming_proximal"
+    config.penalty.rate = 0.25  # hinge, target: what the mean gate is to come to
+    config.penalty.polarisation = 0.0  # of gates: a share for mean g (1 - g)
+    config.penalty.warmup_epochs = 0.0  # in which the weight grows from zero
 
     config.label_smoothing = 0.0  # share of the target spread evenly over all classes
     config.ema_decay = 0.0  # moving average of parameters and running statistics; 0 for none

@@ -29,7 +29,14 @@ def attention_weights(
       model and image shape, and usable inside `jit`.
     """
     sown = _sown(model, {k: variables[k] for k in variables if k != "intermediates"}, images)
-    gates = traverse_util.flatten_dict(sown, sep="/")
+    return sown_gates(sown)
+
+
+def sown_gates(intermediates: Mapping[str, Any]) -> dict[str, jax.Array]:
+    """The gates in the collection "intermediates" of a call of `model.apply` that was asked for it,
+    by path and in the order of `attention_weights`.
+    """
+    gates = traverse_util.flatten_dict(intermediates, sep="/")
     return {
         _place(path): values[0]
         for path, values in sorted(gates.items(), key=_order)

@@ -11,6 +11,7 @@ from train.data import BUILDERS
 from train.errors import WrongInput, unknown
 from train.optimizer import OPTIMIZERS, SCHEDULES
 from train.parallel import MODES
+from train.penalty import PENALTIES
 
 DTYPES = ("float32", "bfloat16")
 
@@ -27,6 +28,7 @@ def _names(config: ConfigDict) -> Iterator[str]:
         "data": ("data set", BUILDERS),
         "optimizer": ("optimizer", OPTIMIZERS),
         "schedule": ("schedule", SCHEDULES),
+        "penalty": ("penalty", PENALTIES),
     }
     for group, (kind, names) in choices.items():
         if config[group].name not in names:
@@ -56,6 +58,10 @@ def _numbers(config: ConfigDict) -> Iterator[str]:
         "schedule.learning_rate": positive,
         "schedule.warmup_epochs": not_negative,
         "schedule.factor": positive,
+        "penalty.weight": not_negative,
+        "penalty.rate": not_negative,
+        "penalty.polarisation": not_negative,
+        "penalty.warmup_epochs": not_negative,
         "label_smoothing": fraction,
         "ema_decay": fraction,
         "evaluation.every_epochs": at_least_one,

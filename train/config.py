@@ -48,8 +48,12 @@ def as_json(config: ConfigDict) -> Tree:
 
 
 def differences(before: Tree, now: Tree) -> list[str]:
-    """Fields of two configs (`as_json`) that make two experiments of them: `seed is 1, was 0`."""
-    old, new = dict(_leaves(before)), dict(_leaves(now))
+    """Fields of two configs (`as_json`) that make two experiments of them: `seed is 1, was 0`.
+
+    A field that `before` does not know yet had its default.
+    """
+    old = dict(_leaves(as_json(defaults()))) | dict(_leaves(before))
+    new = dict(_leaves(now))
     absent = object()
     return [
         f"{field} is {_shown(new, field)}, was {_shown(old, field)}"

@@ -21,10 +21,12 @@ from train.checkpoints import Checkpoints
 from train.config import as_json
 from train.data import Data, make_data
 from train.errors import WrongInput, refusals
+from train.initial import initial_variables
 from train.interrupt import Interrupted, Interruption
 from train.metrics import merge, summarise
 from train.optimizer import make_optimizer, make_schedule
 from train.parallel import Devices
+from train.penalty import check_penalty, make_penalty
 from train.report import Report
 from train.state import State, Variables, init_state
 from train.step import Recipe, eval_step, train_step
@@ -59,6 +61,8 @@ def _train(config: ConfigDict, workdir: Path, interruption: Interruption) -> Res
         recipe = make_recipe(config, data, devices)
         init, seed = initialiser(config, data, recipe), np.uint32(config.seed)
         like = devices.abstract(init, seed)
+        check_penalty(recipe.penalty, recipe.model, data.image_shape)
+        initial = _initial_variables(config, data, like)
     steps = config.schedule.epochs * data.steps_per_epoch
     every = config.evaluation.every_epochs * data.steps_per_epoch
     train = devices.compile(partial(train_step, recipe), donate=True)
@@ -67,7 +71,7 @@ def _train(config: ConfigDict, workdir: Path, interruption: Interruption) -> Res
     with claimed(workdir, config):
         state = saved.restore(workdir, like)
         if state is None:
-            state = devices.born(init, seed)
+            state = devices.born(init, seed, initial)
         step = int(state.step)  # counted here from now on: asking the device would wait for it
         _introduce(config, data, devices, like, step, steps)
         with (
@@ -121,6 +125,7 @@ def make_recipe(config: ConfigDict, data: Data, devices: Devices) -> Recipe:
         std=data.std,
         label_smoothing=config.label_smoothing,
         ema_decay=config.ema_decay,
+        penalty=make_penalty(config, data.steps_per_epoch),
         axis_name=devices.axis_name,
     )
 
@@ -170,6 +175,15 @@ def initialiser(config: ConfigDict, data: Data, recipe: Recipe) -> Callable[...,
     return partial(
         init_state, recipe.model, recipe.optimizer, data.image_shape, ema=bool(config.ema_decay)
     )
+
+
+def _initial_variables(config: ConfigDict, data: Data, like: State) -> Variables | None:
+    """What the run starts from, None for random variables."""
+    model = config.model
+    if not model.init_from:
+        return None
+    options = _options(config, data)
+    return initial_variables(model.init_from, model.name, options, data.image_shape[-1], like)
 
 
 def _report(config: ConfigDict, workdir: Path, data: Data, step: int, steps: int) -> Report:

@@ -1,6 +1,8 @@
 """Optimizers and learning rates, by Optax, from explicit tables."""
 
+import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -8,6 +10,7 @@ import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
+ATTENTION = re.compile(r"se(\d+|_\w+)?")
 Schedule = Callable[[Any], jax.Array]  # step -> learning rate
 
 
@@ -33,15 +36,22 @@ def make_optimizer(config: ConfigDict, schedule: Schedule) -> optax.GradientTran
     return OPTIMIZERS[config.optimizer.name](config.optimizer, schedule)
 
 
-def decayed(params: Any) -> Any:
+def decayed(params: Any, attention: bool = True) -> Any:
     """True for the kernels of convolutions and dense layers; False for biases and norms' scales.
 
     A tree like `params`. Both the name and the rank must say so: a kernel is called "kernel" in
     Flax, and has two axes or more.
+
+    Args:
+      attention: False leaves out the kernels of modules called `se`, which is what blocks call
+        their attention, of whatever kind (`se_pre` and the like where there are several).
     """
-    return jax.tree_util.tree_map_with_path(
-        lambda path, p: path[-1].key == "kernel" and p.ndim > 1, params
-    )
+
+    def is_decayed(path, p):
+        within = attention or not any(ATTENTION.fullmatch(part.key) for part in path)
+        return path[-1].key == "kernel" and p.ndim > 1 and within
+
+    return jax.tree_util.tree_map_with_path(is_decayed, params)
 
 
 def _cosine(config: ConfigDict, steps_per_epoch: int, warmup: int) -> Schedule:
@@ -63,7 +73,7 @@ def _step(config: ConfigDict, steps_per_epoch: int, warmup: int) -> Schedule:
 
 def _sgd(options: ConfigDict, schedule: Schedule) -> optax.GradientTransformation:
     return optax.chain(
-        optax.add_decayed_weights(options.weight_decay, mask=decayed),
+        optax.add_decayed_weights(options.weight_decay, mask=_mask(options)),
         optax.sgd(schedule, momentum=options.momentum or None, nesterov=options.nesterov),
     )
 
@@ -75,8 +85,12 @@ def _adamw(options: ConfigDict, schedule: Schedule) -> optax.GradientTransformat
         b2=options.beta2,
         eps=options.epsilon,
         weight_decay=options.weight_decay,
-        mask=decayed,
+        mask=_mask(options),
     )
+
+
+def _mask(options: ConfigDict) -> Callable[[Any], Any]:
+    return partial(decayed, attention=options.decay_attention)
 
 
 # By config.schedule.name: the rate's shape over the steps, between 0 and 1, without the warm-up.

@@ -41,13 +41,22 @@ def init_state(
     optimizer: optax.GradientTransformation,
     image_shape: tuple[int, int, int],
     seed: ArrayLike,
+    variables: Variables | None = None,
     *,
     ema: bool,
 ) -> State:
-    """The state of step 0, a function of the seed; averages start at the parameters themselves."""
+    """The state of step 0, a function of the seed; averages start at the parameters themselves.
+
+    Args:
+      variables: to start from instead of random ones.
+    """
     seed = jnp.asarray(seed, jnp.uint32)
-    variables = model.init(jax.random.key(seed), jnp.zeros((1, *image_shape)), train=False)
-    params, batch_stats = variables["params"], variables.get("batch_stats", {})
+    if variables is None:
+        images = jnp.zeros((1, *image_shape))
+        begun: Any = model.init(jax.random.key(seed), images, train=False)
+    else:  # copies: what jit passes through it hands out twice, and donating one deletes the other
+        begun = jax.tree.map(jnp.copy, variables)
+    params, batch_stats = begun["params"], begun.get("batch_stats", {})
     return State(
         step=jnp.zeros((), jnp.int32),
         seed=seed,

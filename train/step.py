@@ -1,6 +1,6 @@
 """One step of training and one of evaluation: pure functions, the same under jit and under pmap."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import optax
 from jax.typing import ArrayLike
 
 from train.augment import AugmentOptions, augment, normalise, to_unit
+from train.penalty import Penalty, gate_penalty, scale_penalty, shrunk_scales
 from train.state import State, Variables
 
 Batch = dict[str, jax.Array]
@@ -36,6 +37,7 @@ class Recipe:
     std: tuple[float, ...]
     label_smoothing: float = 0.0
     ema_decay: float = 0.0
+    penalty: Penalty | None = None
     axis_name: str | None = None
 
 
@@ -48,34 +50,41 @@ def train_step(recipe: Recipe, state: State, batch: Batch) -> tuple[State, Metri
 
     Returns:
       The next state, and {"loss", "correct", "count"}: sums over the global batch, with "loss" the
-      smoothed cross-entropy; and the step's "learning_rate" and "gradient_norm".
+      smoothed cross-entropy; and the step's "learning_rate" and "gradient_norm", and with a penalty
+      what it adds to the loss, "penalty", and of gates their mean, "mean_gate".
     """
     images, dropout_key = _training_images(recipe, state, batch)
+    asked = ["intermediates"] if recipe.penalty and recipe.penalty.of_gates else []
 
     def loss_of(params):
         logits, updates = recipe.model.apply(
             {"params": params, "batch_stats": state.batch_stats},
             images,
             train=True,
-            mutable=["batch_stats"],
+            mutable=["batch_stats", *asked],
             rngs={"dropout": dropout_key},
         )
         losses = cross_entropy(logits, batch["label"], recipe.label_smoothing)
-        return jnp.mean(losses), (logits, losses, updates.get("batch_stats", {}))
+        loss, told = _penalised(recipe, state, params, updates, jnp.mean(losses))
+        return loss, (logits, losses, updates.get("batch_stats", {}), told)
 
-    gradients, (logits, losses, batch_stats) = jax.grad(loss_of, has_aux=True)(state.params)
+    gradients, (logits, losses, batch_stats, told) = jax.grad(loss_of, has_aux=True)(state.params)
     sums = _sums(logits, losses, batch["label"], jnp.ones_like(losses))
     if recipe.axis_name is not None:  # equal shares, so the mean of the devices' means is the mean
         gradients = jax.lax.pmean(gradients, recipe.axis_name)
         sums = jax.lax.psum(sums, recipe.axis_name)
     updates, opt_state = recipe.optimizer.update(gradients, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
+    if recipe.penalty and recipe.penalty.name == "slimming_proximal":
+        by = recipe.schedule(state.step) * recipe.penalty.weight_at(state.step)
+        params = shrunk_scales(params, batch_stats, by)
     ema = state.ema
     if recipe.ema_decay:
         variables = {"params": params, "batch_stats": batch_stats}
         ema = moved_average(ema, variables, state.step, recipe.ema_decay)
     metrics = {
         **sums,
+        **told,
         "learning_rate": recipe.schedule(state.step),
         "gradient_norm": optax.tree.norm(gradients),
     }
@@ -141,6 +150,21 @@ def _training_images(recipe: Recipe, state: State, batch: Batch) -> tuple[jax.Ar
     keys = jax.vmap(jax.random.fold_in, (None, 0))(augment_key, batch["position"])
     images = augment(batch["image"], keys, recipe.augment)
     return normalise(images, recipe.mean, recipe.std), dropout_key
+
+
+def _penalised(
+    recipe: Recipe, state: State, params: Variables, updates: Mapping[str, Any], loss: jax.Array
+) -> tuple[jax.Array, Metrics]:
+    """The loss with its penalty, and what is told of that."""
+    penalty = recipe.penalty
+    if penalty is None:
+        return loss, {}
+    weight = penalty.weight_at(state.step)
+    if penalty.of_gates:
+        value, mean_gate = gate_penalty(penalty, updates["intermediates"], recipe.axis_name)
+        return loss + weight * value, {"penalty": weight * value, "mean_gate": mean_gate}
+    value = weight * scale_penalty(params, state.batch_stats)
+    return loss + value if penalty.name == "slimming" else loss, {"penalty": value}
 
 
 def _sums(logits: jax.Array, losses: jax.Array, labels: jax.Array, mask: jax.Array) -> Metrics:

@@ -16,15 +16,18 @@ os.environ["XLA_FLAGS"] = (
 
 import jax
 import numpy as np
-import optax
 
 from tests.train import small
 from train.config import read_config
 from train.errors import WrongInput
 from train.loop import run
 from train.parallel import MODES, Devices
+from train.penalty import Penalty
 from train.step import train_step
 
+# of all images: not of each device's own
+PENALTY = Penalty("target", 5.0, rate=0.3, polarisation=0.5)
+SUMS = ("loss", "correct", "count", "penalty", "mean_gate")
 STATES = (0, 1, 2, 5, 8)  # steps from which one step is taken in every way
 
 
@@ -47,20 +50,9 @@ def main(out: Path, data: Path) -> None:
     run(config, out / "run")
 
 
-def keeps_gradients() -> optax.GradientTransformation:
-    """Plain descent whose state is the gradient it was given."""
-    return optax.GradientTransformation(
-        init=lambda params: jax.tree.map(np.zeros_like, params),
-        update=lambda gradients, _, params: (
-            jax.tree.map(lambda g: -0.05 * g, gradients),
-            gradients,
-        ),
-    )
-
-
 def trajectory() -> dict:
     """States along a run on one device, on the host."""
-    recipe = small.recipe(optimizer=keeps_gradients())
+    recipe = small.recipe(optimizer=small.keeps_gradients(), penalty=PENALTY)
     step = jax.jit(partial(train_step, recipe))
     state = small.state_of(recipe)
     states = {}
@@ -72,14 +64,14 @@ def trajectory() -> dict:
 
 def one_step_each(states: dict, mode: str, count: int) -> dict[str, np.ndarray]:
     devices = Devices(mode, jax.devices()[:count])
-    recipe = small.recipe(devices, optimizer=keeps_gradients())
+    recipe = small.recipe(devices, optimizer=small.keeps_gradients(), penalty=PENALTY)
     step = devices.compile(partial(train_step, recipe))
     seen = {}
     for k, state in states.items():
         after, metrics = step(devices.put_whole(state), devices.put(small.batch(seed=k)))
         assert all(leaf.sharding.is_fully_replicated for leaf in jax.tree.leaves(after))
         found = {
-            "sums": {name: metrics[name] for name in ("loss", "correct", "count")},
+            "sums": {name: metrics[name] for name in SUMS},
             "gradients": after.opt_state,
             "statistics": after.batch_stats,
             "ema": after.ema,

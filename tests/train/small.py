@@ -61,6 +61,17 @@ def state_of(recipe: Recipe, seed: int = 0) -> State:
     return init_state(recipe.model, recipe.optimizer, IMAGE_SHAPE, seed, ema=ema)
 
 
+def keeps_gradients() -> optax.GradientTransformation:
+    """Plain descent whose state is the gradient it was given."""
+    return optax.GradientTransformation(
+        init=lambda params: jax.tree.map(np.zeros_like, params),
+        update=lambda gradients, _, params: (
+            jax.tree.map(lambda g: -0.05 * g, gradients),
+            gradients,
+        ),
+    )
+
+
 def batch(size: int = 32, seed: int = 0) -> dict[str, np.ndarray]:
     """Noise that is the brighter, the higher the class."""
     random = np.random.default_rng(seed)

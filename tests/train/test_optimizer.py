@@ -64,6 +64,15 @@ def test_weight_decay_spares_biases_and_norms(name):
     assert {leaf for _, leaf in names[False]} == {"scale", "bias"}
 
 
+def test_attention_can_be_left_out_of_the_decay():
+    model = create_model("seresnet20", placement=("standard", "3x3"))
+    shapes = jax.eval_shape(model.init, jax.random.key(0), np.zeros((1, 32, 32, 3), np.float32))
+    masks = (decayed(shapes["params"], attention) for attention in (True, False))
+    pairs = zip(*map(jax.tree_util.tree_leaves_with_path, masks), strict=True)
+    changed = {path[-3].key for (path, before), (_, after) in pairs if before != after}
+    assert changed == {"se_standard", "se_3x3"}
+
+
 def descend(name, steps=4, **fields):
     """Parameters after some steps down sum(kernel^4 + bias^4) / 4."""
     config = small.config(**{"optimizer.name": name, "optimizer.weight_decay": 0.1} | fields)

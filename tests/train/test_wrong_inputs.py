@@ -54,8 +54,8 @@ def refused(tmp_path, capsys, data_dir):
         ("--sede=1", "--sede=1 is not understood: write --config.field=value."),
         (
             "--config.optimizer=sgd",
-            "config.optimizer is a group: set one of its fields, beta1, beta2, epsilon, momentum,"
-            " name, nesterov, weight_decay.",
+            "config.optimizer is a group: set one of its fields, beta1, beta2, decay_attention,"
+            " epsilon, momentum, name, nesterov, weight_decay.",
         ),
         (
             "--config.model.options.widht=16",
@@ -78,6 +78,15 @@ def refused(tmp_path, capsys, data_dir):
         (
             "--config.schedule.name=cosin",
             "Unknown schedule 'cosin'. Did you mean 'cosine'? There are: cosine, step.",
+        ),
+        (
+            "--config.penalty.name=hing",
+            "Unknown penalty 'hing'. Did you mean 'hinge'? There are: hinge, l1, none, relative,"
+            " slimming, slimming_proximal, target. (--config.penalty.name)",
+        ),
+        (
+            "--config.model.init_from=runs/nowhere",
+            "There is nothing at runs/nowhere: expected the directory of a training run,",
         ),
         (
             "--config.parallel=gpu",
@@ -121,6 +130,11 @@ def test_a_reduction_larger_than_the_channels_is_refused_by_the_library(refused)
     assert "reduction=16" in refused("--config.model.options.width=8")
 
 
+def test_a_penalty_of_gates_is_refused_for_a_plain_network(refused):
+    said = refused("--config.penalty.name=l1", "--config.model.options.attention=none")
+    assert said.startswith("config.penalty.name is 'l1', which is of gates, and the network has no")
+
+
 def test_several_faults_are_reported_together(refused):
     said = refused(
         "--config.schedule.epochs=-1", "--config.optimizer.name=adam", "--config.log_every=0"
@@ -162,7 +176,7 @@ def test_a_page_with_fields_of_its_own_is_refused(refused, tmp_path):
     file = page(tmp_path, "config.unlock()", "config.batch_sise = 3", "del config.seed")
     assert refused(f"--config={file}").splitlines()[1:] == [
         "  - There is no field config.batch_sise. There are: data, ema_decay, evaluation,"
-        " label_smoothing, log_every, model, optimizer, parallel, schedule, seed.",
+        " label_smoothing, log_every, model, optimizer, parallel, penalty, schedule, seed.",
         "  - config.seed is missing: start the page from configs.defaults.defaults().",
     ]
 
@@ -223,6 +237,12 @@ def test_configs_differ_but_for_harmless_fields():
         "model.options.attention is None, was not set",
         "seed is 3, was 0",
     ]
+
+
+def test_a_field_that_did_not_exist_yet_had_its_default():
+    now = as_json(read_config("configs/digits.py", ["--config.penalty.weight=2"]))
+    before = {group: fields for group, fields in now.items() if group != "penalty"}
+    assert differences(before, now) == ["penalty.weight is 2.0, was 0.0"]
 
 
 def test_a_workdir_of_another_experiment_is_refused_untouched(tmp_path, refused):
