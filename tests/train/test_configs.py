@@ -18,14 +18,14 @@ from train.parallel import Devices
 from train.step import train_step
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-SWEPT = ("ablation", "attentions")  # dozens of variants: see test_sweep_pages.py
+ELSEWHERE = ("ablation", "attentions", "pruning")  # test_sweep_pages.py, test_prune.py
 
 
 def variants() -> list[str]:
     """As --config takes them: path/digits.py, path/digits.py:plain, ..."""
     names = []
     for page in sorted(CONFIGS.glob("*.py")):
-        if page.stem in ("__init__", "defaults", *SWEPT):
+        if page.stem in ("__init__", "defaults", *ELSEWHERE):
             continue
         spec = importlib.util.spec_from_file_location(page.stem, page)
         module = importlib.util.module_from_spec(spec)
