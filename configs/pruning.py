@@ -53,7 +53,7 @@ def get_config(variant: str = "") -> ConfigDict:
         config.optimizer.decay_attention = False
     if variant == "slimming":
         config.penalty.name = "slimming_proximal"
-        config.penalty.weight = 1e-3
+        config.penalty.weight = 0.1
 
     config.label_smoothing = 0.1
     config.ema_decay = 0.95

@@ -100,7 +100,7 @@ def run_sweep(
     environment = environment | {"JAX_COMPILATION_CACHE_DIR": str(sweep.workdir / COMPILED)}
     # A seed of every variant before the next: stopped at any time, there is something to compare.
     by_seed = [job for of_one_seed in zip(*jobs.values(), strict=True) for job in of_one_seed]
-    waiting = [job for job in by_seed if not (job.workdir / "result.json").exists()]
+    waiting = [job for job in by_seed if not _has_ended(job)]
     ended, failed = len(by_seed) - len(waiting), []
     print(f"{len(by_seed)} runs of {len(jobs)} variants; {ended} have ended before.", flush=True)
 
@@ -115,7 +115,7 @@ def run_sweep(
 
     run_jobs(waiting, places, environment, done)
     if timed:
-        _measure_steps(sweep, environment)
+        _measure_steps(sweep, jobs, environment)
     _write(sweep, jobs)
     return failed
 
@@ -156,13 +156,20 @@ def _page(file: Path) -> ModuleType:
     return page
 
 
-def _measure_steps(sweep: Sweep, environment: Environment) -> None:
-    """In a process of its own, which may take the device; once for a sweep."""
-    if step_times(sweep.workdir / TIMES):
+def _measure_steps(
+    sweep: Sweep, jobs: Mapping[str, Sequence[Job]], environment: Environment
+) -> None:
+    """Of the variants that have trained; in a process of its own, which may take the device."""
+    trained = [v for v, runs in jobs.items() if any(_has_ended(job) for job in runs)]
+    pages = [sweep.config_of(variant) for variant in trained]
+    if not pages or set(pages) <= set(step_times(sweep.workdir / TIMES)):
         return
-    pages = [sweep.config_of(variant) for variant in sweep.page.VARIANTS]
     command = [sys.executable, "-m", "train.sweep_timing", str(sweep.workdir / TIMES), *pages]
     subprocess.run([*command, *sweep.overrides], env=environment, check=True)
+
+
+def _has_ended(job: Job) -> bool:
+    return (job.workdir / "result.json").exists()
 
 
 def _write(sweep: Sweep, jobs: Mapping[str, Sequence[Job]]) -> None:

@@ -1,6 +1,7 @@
 """Pruning by command: what is cut and written, and a whole one from training to report."""
 
 import json
+import shutil
 import subprocess
 import sys
 from functools import partial
@@ -13,6 +14,7 @@ import pytest
 from senet_jax import load
 from senet_jax.summary import count_parameters
 from tests.train import small
+from train import prune_curve
 from train.checkpoints import Checkpoints
 from train.config import read_config
 from train.data import make_data
@@ -143,6 +145,23 @@ def test_the_report_compares_with_the_network_before():
     assert "| cut | 98.00 | 500 (50 %) | 2.000 (100 %) | 150 (150 %) |\n" in text
     assert "| stage1/block1 | 16 | 8 |\n" in text
     assert "| stage1/block1 | 0.0100 | 0.25 |\n" in text
+
+
+def test_prunings_side_by_side(tmp_path, cut, capsys):
+    """Two seeds of one ranking; the penalty is read off the network that was cut."""
+    workdirs = [tmp_path / "0", tmp_path / "1"]
+    for accuracy_now, workdir in zip((0.9, 0.92), workdirs, strict=True):
+        shutil.copytree(cut, workdir)
+        claim(workdir, choices("--keep=0.25"))
+        stages = {"before": 0.98, "cut": 0.5, "fine-tuned": accuracy_now}
+        facts = {stage: {"test_accuracy": value} for stage, value in stages.items()}
+        (workdir / "report.json").write_text(json.dumps({"stages": facts}))
+    assert prune_curve.main([f"--out={tmp_path / 'curve.png'}", *map(str, workdirs)]) == 0
+    row = "| gate_consumer, hinge penalty | 25 | 2 | 98.00 ± 0.00 | 50.00 ± 0.00 | 91.00 ± 1.41 |"
+    assert row in capsys.readouterr().out
+    assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
+    assert prune_curve.main([f"--out={tmp_path / 'curve.png'}", str(tmp_path)]) == 2
+    assert "has no report.json: expected a pruning that has ended" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ def test_interrupted_a_sweep_waits_for_its_runs_to_stop(tmp_path):
 def test_killed_a_sweep_goes_on_and_repeats_nothing(tmp_path, page, data_dir):
     workdir = tmp_path / "sweep"
     command = [sys.executable, "-m", "train.sweep", f"--config={page}", f"--workdir={workdir}"]
-    command += ["--seeds=2", f"--config.data.dir={data_dir}"]
+    command += ["--seeds=2", "--time", f"--config.data.dir={data_dir}"]
     first = subprocess.Popen(command, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True)
     for line in first.stdout:
         if line.startswith("[2/6] "):  # the first seed of plain
@@ -93,7 +93,8 @@ def test_killed_a_sweep_goes_on_and_repeats_nothing(tmp_path, page, data_dir):
     mean = 50 * sum(result["test"]["accuracy"] for result in results)
     assert f"| se | {mean:.2f} ± " in table[2]
     assert "| wide | failed | 0 |" in table[4]
-    assert "published accuracy on ImageNet" in table[0]
+    assert "time of a step | published accuracy on ImageNet" in table[0]
+    assert "| 1.00 (" in table[2]
     third = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=False)
     assert third.stdout.startswith("6 runs of 3 variants; 4 have ended before.\n")
 
