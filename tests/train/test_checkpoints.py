@@ -24,7 +24,8 @@ def make_state(step: int = 0, ema: bool = True) -> State:
     weights = {"w": jnp.full((64, 64), float(step)), "b": jnp.arange(3.0) + step}
     statistics = {"mean": jnp.full(5, 2.0 * step)}
     averages = {"params": jax.tree.map(lambda w: w + 0.5, weights), "batch_stats": statistics}
-    return State(jnp.int32(step), weights, statistics, (weights, ()), averages if ema else {})
+    ema_or_none = averages if ema else {}
+    return State(jnp.int32(step), jnp.uint32(7), weights, statistics, (weights, ()), ema_or_none)
 
 
 def born(step: int = 0, ema: bool = True) -> State:
