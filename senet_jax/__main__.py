@@ -1,4 +1,4 @@
-"""The command line: `python -m senet_jax models|predict|export`."""
+"""The command line: `python -m senet_jax models|predict|export|bench`."""
 
 import sys
 

@@ -3,6 +3,7 @@
 python -m senet_jax models 'se*50*'
 python -m senet_jax predict cat.jpg holiday/ --weights seresnet50.a1_in1k --out found.csv
 python -m senet_jax export --timm exported --weights runs/mine
+python -m senet_jax bench --model seresnet50
 """
 
 import argparse
@@ -18,6 +19,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from senet_jax import bench
 from senet_jax.convert import export_timm
 from senet_jax.loading import class_names_for, image_channels, load, model_name_for
 from senet_jax.models import list_models
@@ -70,6 +72,11 @@ def _parser() -> argparse.ArgumentParser:
         "--timm", required=True, metavar="DIR", help="the folder, which timm opens as local-dir:DIR"
     )
     _add_weights(export)
+
+    measure = command(_bench, "Measures images per second, with attention and without.")
+    measure.add_argument("--model", default="seresnet50", metavar="NAME", help="(seresnet50)")
+    measure.add_argument("--batch", type=_count, default=8, metavar="N", help="images (8)")
+    measure.add_argument("--size", type=_count, default=224, metavar="PIXELS", help="(224)")
     return parser
 
 
@@ -131,6 +138,12 @@ def _export(options: argparse.Namespace) -> int:
         class_names=class_names_for(*source),
     )
     print(f"Wrote {directory}: timm.create_model('local-dir:{directory}', pretrained=True)")
+    return 0
+
+
+def _bench(options: argparse.Namespace) -> int:
+    for line in bench.report(options.model, options.batch, options.size):
+        print(line, flush=True)
     return 0
 
 
