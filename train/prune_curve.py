@@ -82,7 +82,7 @@ def write_png(path: Path, curves: Mapping[str, Mapping[float, Mapping[str, list[
         panel.set_title({"cut": "as cut"}.get(stage, stage), loc="left", fontsize=10)
         panel.grid(color="0.9")
         panel.spines[["top", "right"]].set_visible(False)
-    panels[0].legend(fontsize=8, frameon=False)
+    panels[0].legend(fontsize=8, frameon=False, loc="lower right")
     figure.savefig(path, dpi=150)
 
 
