@@ -3,6 +3,7 @@
 from senet_jax.attention import attention_weights
 from senet_jax.functional import channel_attention, excite, scale, squeeze
 from senet_jax.grafting import graft
+from senet_jax.inference import fold_batch_norm
 from senet_jax.layers import BatchNorm, SEBlock
 from senet_jax.loading import class_names_for, load
 from senet_jax.models import ResNet, SEResNet, create_model, list_models
@@ -17,6 +18,7 @@ __all__ = [
     "preprocess_for",
     "class_names_for",
     "graft",
+    "fold_batch_norm",
     "attention_weights",
     "SEBlock",
     "BatchNorm",

@@ -55,6 +55,11 @@ def adapt(
     return traverse_util.unflatten_dict({path: have[path] for path in want})
 
 
+def image_channels(variables: Mapping[str, Any]) -> int:
+    """The channels of the images that a network's first convolution takes."""
+    return variables[FIRST[0]][FIRST[1]][FIRST[2]][FIRST[3]].shape[2]
+
+
 def adapt_kernel(kernel: jax.Array, channels: int) -> jax.Array:
     """A first kernel `[h, w, 3, features]` for images with so many channels, by timm's rule.
 

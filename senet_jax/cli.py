@@ -20,8 +20,9 @@ import jax
 import numpy as np
 
 from senet_jax import bench
+from senet_jax.adapting import image_channels
 from senet_jax.convert import export_timm
-from senet_jax.loading import class_names_for, image_channels, load, model_name_for
+from senet_jax.loading import class_names_for, load, model_name_for
 from senet_jax.models import list_models
 from senet_jax.preprocessing import Preprocess, preprocess_for
 from senet_jax.summary import write_table

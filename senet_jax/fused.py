@@ -9,6 +9,8 @@ the shortcut, applies the activation and writes the result once:
     u = scale(u, gates(squeeze(u)))            # SE: no pass over memory, forward or backward
     y = finish(u, shortcut)                    # relu(a*x + b + shortcut), the one pass
 
+Where x is a widening 1x1 convolution's output, not even x is written (see `senet_jax.product`).
+
 An `AffineMap` never leaves a block. The same verbs take ordinary arrays, so blocks are written
 once. Shapes are `[N, *spatial, C]` with any number of spatial axes; statistics and maps are float32
 (float64 for float64 features).
@@ -21,7 +23,8 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from senet_jax import functional
+from senet_jax import functional, product
+from senet_jax.product import Product, accumulator
 
 __all__ = ["AffineMap", "Features", "finish", "moments", "scale", "shift", "squeeze"]
 
@@ -31,13 +34,13 @@ class AffineMap:
     """The features `a*x + b`, not computed yet.
 
     Attributes:
-      x: `[N, *spatial, C]`, a convolution's output, untouched.
+      x: `[N, *spatial, C]`, a convolution's output, untouched, or not computed either.
       a: `[N or 1, C]`, float32.
       b: `[N or 1, C]`, float32.
       mean: `[N, C]`, float32: the spatial mean of `a*x + b` where it is already known.
     """
 
-    x: jax.Array
+    x: jax.Array | Product
     a: jax.Array
     b: jax.Array
     mean: jax.Array | None = None
@@ -87,7 +90,8 @@ def squeeze(u: Features) -> jax.Array:
         return functional.squeeze(u, spatial_rank=u.ndim - 2)
     if u.mean is not None:
         return u.mean
-    return u.a * squeeze(u.x) + u.b
+    x = u.x
+    return u.a * (x.squeeze() if isinstance(x, Product) else squeeze(x)) + u.b
 
 
 def scale(u: Features, s: jax.Array) -> Features:
@@ -118,12 +122,19 @@ def finish(
     `jax.custom_vjp`, not in forward mode.
     """
     terms = [u] if shortcut is None else [u, shortcut]
-    maps = tuple((t.x, t.a, t.b) for t in terms if isinstance(t, AffineMap))
+    maps = tuple((_worth_deferring(t), t.a, t.b) for t in terms if isinstance(t, AffineMap))
     arrays = [t for t in terms if not isinstance(t, AffineMap)]
     if maps:
         return _tail(act, maps, arrays[0] if arrays else None)
     total = sum(arrays[1:], start=arrays[0])
     return total if act is None else act(total)
+
+
+def _worth_deferring(u):
+    """`u.x`, computed if it is a product whose map differs by image and is small."""
+    if not isinstance(u.x, Product) or u.a.shape[0] == 1:
+        return u.x
+    return u.x.array() if 4 * _positions(u.x) < u.x.w.shape[0] else u.x
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -138,20 +149,34 @@ def _tail_fwd(act, maps, array):
         array = jax.lax.platform_dependent(
             array, cuda=jax.lax.optimization_barrier, default=lambda x: x
         )
-    total = _sum(maps, array)
-    out = (total if act is None else act(total)).astype(maps[0][0].dtype)
+    composed = partial(_composed, act)
+    if any(isinstance(x, Product) and x.kernel for x, _, _ in maps):
+        from senet_jax import epilogue  # Pallas, for those who ask for it
+
+        kernel = partial(epilogue.tail, act) if epilogue.fits(maps) else composed
+        out = jax.lax.platform_dependent(maps, array, cuda=kernel, default=composed)
+    else:
+        out = composed(maps, array)
     return out, (maps, array, out if act is jax.nn.relu else None)
+
+
+def _composed(act, maps, array):
+    total = _sum(maps, array)
+    return (total if act is None else act(total)).astype(maps[0][0].dtype)
 
 
 def _tail_bwd(act, residuals, g):
     maps, array, out = residuals
     g = _through(act, g, maps, array, out)
-    wide = g.astype(_accumulator(g))
+    wide = g.astype(accumulator(g))
     d_maps = []
     for x, a, b in maps:
-        da = _reduce_like(wide * x.astype(wide.dtype), a)
-        db = _reduce_like(wide, b)
-        d_maps.append(((_spread(a, x) * wide).astype(x.dtype), da, db))
+        if isinstance(x, Product):
+            dx, da = product.pulled_back(x, a, g.astype(x.dtype))
+        else:
+            dx = (_spread(a, x) * wide).astype(x.dtype)
+            da = _reduce_like(wide * x.astype(wide.dtype), a)
+        d_maps.append((dx, da, _reduce_like(wide, b)))
     return tuple(d_maps), None if array is None else g.astype(array.dtype)
 
 
@@ -163,7 +188,7 @@ def _through(act, g, maps, array, out):
     if act is None:
         return g
     if act is not jax.nn.relu:
-        return jax.vjp(act, _sum(maps, array))[1](g.astype(_accumulator(g)))[0]
+        return jax.vjp(act, _sum(_again(maps), array))[1](g.astype(accumulator(g)))[0]
 
     def from_output():
         return jnp.where(out > 0, g, 0)
@@ -173,14 +198,27 @@ def _through(act, g, maps, array, out):
 
     # The mask comes from the saved output; only where there is no shortcut does a GPU want it
     # computed again.
-    if len(maps) == 1 and array is None:
+    if len(maps) == 1 and array is None and not isinstance(maps[0][0], Product):
         return jax.lax.platform_dependent(cuda=from_input, default=from_output)
     return from_output()
 
 
 def _sum(maps, array):
-    total = sum(x.astype(_accumulator(x)) * _spread(a, x) + _spread(b, x) for x, a, b in maps)
+    total = sum(_values(x) * _spread(a, x) + _spread(b, x) for x, a, b in maps)
     return total if array is None else total + array.astype(total.dtype)
+
+
+def _again(maps):
+    """The maps, so that products in them are computed anew: else XLA keeps the first ones."""
+    return tuple(
+        (jax.lax.optimization_barrier(x) if isinstance(x, Product) else x, a, b) for x, a, b in maps
+    )
+
+
+def _values(x):
+    if isinstance(x, Product):
+        return product.exact_pointwise(x.y, x.w)
+    return x.astype(accumulator(x))
 
 
 def _reduce_like(g, small):
@@ -192,17 +230,13 @@ def _reduce_like(g, small):
 
 
 def _centred(x, about):
-    wide = x.astype(_accumulator(x))
+    wide = x.astype(accumulator(x))
     return wide - about.astype(wide.dtype).reshape((1,) * (x.ndim - 1) + (-1,))
 
 
 def _spread(small, x):
     """`[N or 1, C]` -> `[N or 1, 1, ..., 1, C]`, to meet `x`."""
     return small.reshape(small.shape[:1] + (1,) * (x.ndim - 2) + small.shape[1:])
-
-
-def _accumulator(x):
-    return jnp.promote_types(x.dtype, jnp.float32)
 
 
 def _spatial_axes(x):

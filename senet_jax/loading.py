@@ -26,7 +26,7 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-from senet_jax.adapting import FIRST, adapt
+from senet_jax.adapting import adapt, image_channels
 from senet_jax.convert import from_moskomule, from_timm, read_weights
 from senet_jax.convert.caffe import classes_of, from_caffe
 from senet_jax.convert.caffe_file import SUFFIX as CAFFE_SUFFIX
@@ -129,11 +129,6 @@ def model_name_for(source: str | os.PathLike, name: str | None = None) -> str:
         return describe(found.directory)["model"]["name"]
     assert found.name is not None  # find_source raises
     return found.name
-
-
-def image_channels(variables: Mapping[str, Any]) -> int:
-    """The channels of the images that a network's first convolution takes."""
-    return variables[FIRST[0]][FIRST[1]][FIRST[2]][FIRST[3]].shape[2]
 
 
 def describe(workdir: str | os.PathLike) -> dict[str, Any]:

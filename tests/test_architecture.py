@@ -21,9 +21,9 @@ OPTIONAL = (
 
 # Arrows go one way, from the first floor up. What is not named stands on the floor TOOLS: loading,
 # attention and the like, which may use each other.
-FLOORS = {"functional": 0, "fused": 1, "layers": 2, "models": 3}
-TOOLS = 4
-FLOORS |= {"plotting": 5, "cli": 5, "__main__": 6}
+FLOORS = {"functional": 0, "product": 1, "epilogue": 2, "fused": 3, "layers": 4, "models": 5}
+TOOLS = 6
+FLOORS |= {"plotting": 7, "cli": 7, "__main__": 8}
 
 
 def sources(folder: str) -> list[Path]:

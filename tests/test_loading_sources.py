@@ -19,10 +19,11 @@ from senet_jax import (
     load,
     preprocess_for,
 )
+from senet_jax.adapting import image_channels
 from senet_jax.convert import ConversionError, export_timm, to_timm
 from senet_jax.convert.tables import module_there
 from senet_jax.convert.timm import table_of
-from senet_jax.loading import CLASSIFIERS, image_channels, model_name_for
+from senet_jax.loading import CLASSIFIERS, model_name_for
 from senet_jax.models.pretrained import PRETRAINED, RELEASED, find_pretrained
 from senet_jax.models.registry import VARIANTS
 

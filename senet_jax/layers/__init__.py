@@ -4,8 +4,9 @@ from senet_jax.layers.activations import activation
 from senet_jax.layers.attach import attach
 from senet_jax.layers.conv import Conv, kaiming_fan_out
 from senet_jax.layers.head import Head
+from senet_jax.layers.max_pool import max_pool
 from senet_jax.layers.norm import BatchNorm
-from senet_jax.layers.padding import avg_pool, max_pool
+from senet_jax.layers.padding import avg_pool
 from senet_jax.layers.se import SEBlock, make_divisible, reduced_channels
 
 __all__ = [

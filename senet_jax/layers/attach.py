@@ -12,7 +12,7 @@ from senet_jax.layers.se import SEBlock, reduced_channels
 F = TypeVar("F", bound=Features)
 
 # what a model decides for all norms in it; epsilon and momentum are each norm's own
-OF_THE_MODEL = ("use_running_average", "groups", "axis_name", "fused")
+OF_THE_MODEL = ("use_running_average", "groups", "axis_name", "folded", "fused")
 
 
 def attach(

@@ -1,6 +1,7 @@
 """Convolution, padded as published networks are."""
 
 from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from senet_jax.layers.padding import Size, padding_of, pair
+from senet_jax.product import defer, pointwise
 
 
 def kaiming_fan_out(groups: int = 1) -> Callable:
@@ -30,6 +32,8 @@ class Conv(nn.Module):
       padding: "torch", "same" or "valid", see `senet_jax.layers.padding`: at even sizes, strided
         convolutions by the first two have the same shapes and other numbers.
       kernel_init: None: Kaiming's by the fan-out, of each group with `group_init`.
+      deferred: a 1x1 convolution without stride, groups and bias that gives at least twice as many
+        channels as it gets returns a `Product`, for a `BatchNorm`; see `senet_jax.product`.
 
     Raises:
       ValueError: the input isn't `[N, H, W, C]`, the groups do not divide the channels, or the
@@ -45,11 +49,12 @@ class Conv(nn.Module):
     use_bias: bool = False
     kernel_init: Callable | None = None
     group_init: bool = False
+    deferred: bool = False
     dtype: DTypeLike | None = None
     param_dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array) -> Any:  # an array, or a Product
         shape = self._kernel_shape(x)
         init = self.kernel_init or kaiming_fan_out(self.groups if self.group_init else 1)
         kernel = self.param("kernel", init, shape, self.param_dtype)
@@ -57,6 +62,10 @@ class Conv(nn.Module):
         if self.use_bias:
             bias = self.param("bias", nn.initializers.zeros, (self.features,), self.param_dtype)
         x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
+        if bias is None and self._is_product():
+            widens = self.features >= 2 * x.shape[-1]
+            multiply = defer if self.deferred and widens else pointwise
+            return multiply(x, kernel[0, 0])
         y = jax.lax.conv_general_dilated(
             x,
             kernel,
@@ -67,6 +76,10 @@ class Conv(nn.Module):
             feature_group_count=self.groups,
         )
         return y if bias is None else y + bias.reshape((1, 1, 1, -1))
+
+    def _is_product(self) -> bool:
+        """Whether every position's outputs are its inputs times a matrix."""
+        return pair(self.kernel_size) == (1, 1) and self.strides == self.groups == 1
 
     def _reach(self) -> tuple[int, int]:
         """Height and width of what the kernel sees."""

@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from senet_jax import fused
+from senet_jax import fused, product
 from senet_jax.fused import AffineMap, Features
+from senet_jax.product import Product
 
 
 class BatchNorm(nn.Module):
@@ -28,8 +29,11 @@ class BatchNorm(nn.Module):
       axis_name: under `pmap` or `shard_map`, the mapped axis over which statistics are global; None
         keeps each device's own. Under `jit` the batch is one array, so statistics are global
         without it.
+      folded: there are no statistics: they are in the kernel of the convolution before and in
+        `bias`, or in `scale` and `bias`; see `senet_jax.inference`. For inference alone.
       fused: False normalises at once, the usual way, and returns an array. Same variables, same
-        values.
+        values. "pallas" as True, but a GPU computes a product's tail in a kernel of our own (see
+        `senet_jax.epilogue`): it moves fewer bytes, and has not been timed on a card yet.
     """
 
     use_running_average: bool = False
@@ -37,13 +41,20 @@ class BatchNorm(nn.Module):
     epsilon: float = 1e-5
     groups: int = 1
     axis_name: str | None = None
-    fused: bool = True
+    folded: bool = False
+    fused: bool | str = True
     scale_init: Callable = nn.initializers.ones
     bias_init: Callable = nn.initializers.zeros
     param_dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> Features:
+    def __call__(self, x: jax.Array | Product) -> Features:
+        if self.fused not in (True, False, "pallas"):
+            raise ValueError(f"fused={self.fused!r}, expected True, False or 'pallas'.")
+        if isinstance(x, Product):
+            x = Product(x.y, x.w, kernel=self.fused == "pallas") if self.fused else x.array()
+        if self.folded:
+            return self._folded(x)
         channels = x.shape[-1]
         gamma = self.param("scale", self.scale_init, (channels,), self.param_dtype)
         beta = self.param("bias", self.bias_init, (channels,), self.param_dtype)
@@ -55,7 +66,8 @@ class BatchNorm(nn.Module):
             offsets, about = None, running_mean.value
             mean, var = about[None], running_var.value[None]
         else:
-            offsets, about, mean, var = self._statistics(x, running_mean.value)
+            about = jax.lax.stop_gradient(running_mean.value)
+            offsets, mean, var = self._statistics(x, about)
             if not self.is_initializing():
                 running_mean.value = self._moved(running_mean.value, mean)
                 running_var.value = self._moved(running_var.value, var)
@@ -72,10 +84,23 @@ class BatchNorm(nn.Module):
         squeezed = None if offsets is None else a * (offsets - (mean - about[None])) + beta
         return AffineMap(x, a, beta - a * mean, squeezed)
 
+    def _folded(self, x):
+        if not self.use_running_average:
+            raise ValueError(
+                "This network's batch norms are folded into its convolutions: it has no statistics"
+                " to train with. Train the network that it was made from."
+            )
+        shape = (x.shape[-1],)
+        dtype = jnp.promote_types(x.dtype, jnp.float32)
+        b = self.param("bias", self.bias_init, shape, self.param_dtype).astype(dtype)
+        a = jnp.ones(shape, dtype)
+        if self.has_variable("params", "scale"):
+            a = self.get_variable("params", "scale").astype(dtype)
+        u = AffineMap(x, a[None], b[None])
+        return u if self.fused else fused.finish(u, act=None)
+
     def _statistics(self, x, about):
-        """Per-image means about `about` [N, C], `about`, and the groups' mean and variance [groups,
-        C].
-        """
+        """Per-image means about `about` [N, C], and the groups' mean and variance [groups, C]."""
         n = x.shape[0]
         if n % self.groups:
             raise ValueError(
@@ -87,15 +112,19 @@ class BatchNorm(nn.Module):
                 "Batch statistics are either per group (groups > 1) or global (axis_name), not "
                 "both."
             )
-        about = jax.lax.stop_gradient(about)
-        offsets, squares = (fused.moments if self.fused else fused.spatial_moments)(x, about)
-        first, second = (
-            jnp.mean(m.reshape(self.groups, -1, m.shape[-1]), axis=1) for m in (offsets, squares)
-        )
+        if isinstance(x, Product):
+            offsets, first, var = product.statistics(x, about, self.groups)
+        else:
+            offsets, squares = (fused.moments if self.fused else fused.spatial_moments)(x, about)
+            first, second = (
+                jnp.mean(m.reshape(self.groups, -1, m.shape[-1]), axis=1)
+                for m in (offsets, squares)
+            )
+            var = second - jnp.square(first)
         if self.axis_name is not None:
-            first, second = jax.lax.pmean((first, second), self.axis_name)
-        var = jnp.maximum(second - jnp.square(first), 0)
-        return offsets, about, first + about[None], var
+            first, second = jax.lax.pmean((first, var + jnp.square(first)), self.axis_name)
+            var = second - jnp.square(first)
+        return offsets, first + about[None], jnp.maximum(var, 0)
 
     def _moved(self, running, batch):
         return self.momentum * running + (1 - self.momentum) * jnp.mean(batch, axis=0)

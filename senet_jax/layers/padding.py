@@ -42,12 +42,6 @@ def _sides(rule: str, length: int, strides: int) -> tuple[int, int]:
     raise ValueError(f"Unknown padding {rule!r}: expected 'torch', 'same', 'valid' or 'ceil'.")
 
 
-def max_pool(x: jax.Array, size: int, strides: int, padding: str = "torch") -> jax.Array:
-    """`[N, H, W, C]`; padding is minus infinity, and so never the maximum."""
-    pads = padding_of(padding, size, strides)
-    return nn.max_pool(x, (size, size), (strides, strides), pads)
-
-
 def avg_pool(
     x: jax.Array,
     size: int,

@@ -52,7 +52,7 @@ class PreActResNet(nn.Module):
     def features(self, images: jax.Array, *, train: bool = False) -> tuple[jax.Array, ...]:
         """The stem's output and every stage's, the last one normalised and activated."""
         check_images(images)
-        conv, norm = bound_layers(self, train)
+        conv, norm = bound_layers(self, train, deferred=False)
         x = PlainStem(STEM_WIDTH, conv, name="stem")(images)
         levels = [x]
         for i, size in enumerate(self.stage_sizes):

@@ -48,13 +48,14 @@ VARIANTS: dict[str, Variant] = {
 TEMPLATES = {"attention": named_attention, "inner": named_inner}
 
 
-def create_model(name: str, *, fused: bool = True, **options: Any) -> nn.Module:
+def create_model(name: str, *, fused: bool | str = True, **options: Any) -> nn.Module:
     """A model of the zoo, as an unbound Linen module.
 
     Args:
       name: one of `list_models()`; timm's names where timm has the network.
       fused: False computes batch norm, attention and shortcut the usual way, one pass after the
-        other; same variables and values. (Short for `norm=BatchNorm(fused=False)`.)
+        other; same variables and values. "pallas" has a kernel of our own for GPUs, see
+        `BatchNorm`. (Short for `norm=BatchNorm(fused=...)`.)
       **options: fields of the model's class, in place of the variant's: `num_classes=10`,
         `attention=None`, `attention="eca"` or another name of `senet_jax.layers.named`,
         `attention={"name": "se", "reduction": 8}`, `attention=SEBlock(reduction=8)`,
@@ -84,9 +85,9 @@ def create_model(name: str, *, fused: bool = True, **options: Any) -> nn.Module:
         )
     options = {k: _by_name(k, _hashable(v)) for k, v in options.items()}
     options = {**variant.options, **options}
-    if not fused:
+    if fused is not True:
         options["norm"] = BatchNorm(
-            **options_of(options.get("norm", BatchNorm())) | dict(fused=False)
+            **options_of(options.get("norm", BatchNorm())) | dict(fused=fused)
         )
     return variant.model(**options)
 

@@ -54,6 +54,9 @@ def bound_layers(
 ) -> tuple[Callable[..., Conv], Callable[..., BatchNorm]]:
     """Convolution and norm for a model's blocks, which know neither its dtypes nor `train`.
 
+    Every convolution is followed by a norm, which takes one that is `deferred`; a model where some
+    are not says `deferred=False`.
+
     Raises:
       TypeError: the model's norm is none of ours.
     """
@@ -64,7 +67,7 @@ def bound_layers(
         )
     dtypes = dict(dtype=model.dtype, param_dtype=model.param_dtype)
     norm_options = dict(use_running_average=not train, param_dtype=model.param_dtype)
-    conv = partial(Conv, **dtypes, **conv_options)
+    conv = partial(Conv, **dtypes, **dict(deferred=True) | conv_options)
     return conv, partial(BatchNorm, **options_of(model.norm) | norm_options)
 
 
