@@ -36,14 +36,15 @@ class Case(NamedTuple):
 
     Attributes:
       by: "ours, <way>" or "timm, <way>".
-      peak_gib, roofline: where they are known: the latter in seconds a step at the least.
+      peak_gib: device memory, where it is known.
+      least_seconds: a step's on this chip, where that is known; see `benchmarks.roofline`.
     """
 
     network: str
     by: str
     run: Run
     peak_gib: float | None = None
-    roofline: float | None = None
+    least_seconds: float | None = None
 
 
 def add_options(parser: argparse.ArgumentParser, **defaults: Any) -> None:
@@ -83,7 +84,8 @@ def _cases(
         for way in options.ways:
             model = network(name, way, attention=attention, dtype=options.dtype)
             with traced(way):
-                yield _ours(title, way, model, step, batch, options.size)
+                case = _ours(title, way, model, step, batch, options.size)
+            yield case
             if step == "inference" and way == options.ways[-1]:
                 yield _ours(title, "folded", model, step, batch, options.size)
         theirs = name if attention else opponents.plain_name(name)
@@ -99,7 +101,7 @@ def _cases(
 def _ours(title: str, way: str, model: nn.Module, step: str, batch: int, size: int) -> Case:
     images, labels = bench.example_batch(model, batch, size)
     variables = bench.new_variables(model, images)
-    least = roofline.Work(model, size, batch, step)
+    work = roofline.Work(model, size, batch, step)
     if step == "train":
         state = bench.new_state(variables)
         compiled = bench.compiled_training(model, state, images, labels)
@@ -111,7 +113,7 @@ def _ours(title: str, way: str, model: nn.Module, step: str, batch: int, size: i
         compiled = bench.compiled_inference(model, variables, images)
         run = bench.inference(compiled, variables, images)
     memory = roofline.peak_bytes(compiled) / 2**30
-    return Case(title, f"ours, {way}", run, memory, roofline.least_seconds(compiled, least))
+    return Case(title, f"ours, {way}", run, memory, roofline.least_seconds(compiled, work))
 
 
 def _kernels_as(variables: Mapping[str, Any], dtype: jnp.dtype) -> Any:
@@ -120,23 +122,20 @@ def _kernels_as(variables: Mapping[str, Any], dtype: jnp.dtype) -> Any:
 
 
 def _rows(cases: list[Case], timings: list[Timing], batch: int) -> Iterator[dict[str, Any]]:
+    medians = {(c.network, c.by): t.median for c, t in zip(cases, timings, strict=True)}
+    plain = medians.get(("plain", "ours, usual"))
     for case, timing in zip(cases, timings, strict=True):
         rivals = [
-            other.median
-            for c, other in zip(cases, timings, strict=True)
-            if c.network == case.network and c.by.startswith("timm")
-        ]
-        plain = [
-            other.median
-            for c, other in zip(cases, timings, strict=True)
-            if (c.network, c.by) == ("plain", "ours, usual")
+            median
+            for (network, by), median in medians.items()
+            if network == case.network and by.startswith("timm")
         ]
         yield {
             "network": case.network,
             "by": case.by,
             **timing_row(timing, batch),
             "ratio": min(rivals) / timing.median if rivals else None,
-            "to_plain": plain[0] / timing.median if plain else None,
+            "to_plain": plain / timing.median if plain else None,
             "peak_gib": case.peak_gib,
-            "roofline": None if case.roofline is None else case.roofline / timing.median,
+            "roofline": case.least_seconds / timing.median if case.least_seconds else None,
         }

@@ -51,7 +51,10 @@ def main() -> None:
             place, place_images = _placers(options.topology, chips)
             batch = options.batch * chips
             compiled = programs.compiled(program, batch, options.size, place, place_images)
-            report.add(**program.row, chips=chips, **measured(compiled))
+            costs = measured(compiled)
+            report.add(**program.row, chips=chips, **costs)
+            if options.collectives:
+                _print(costs["exchanged"])
 
 
 def measured(compiled: jax.stages.Compiled) -> dict[str, Any]:
@@ -74,6 +77,12 @@ def measured(compiled: jax.stages.Compiled) -> dict[str, Any]:
             for e, size in zip(exchanges, sizes, strict=True)
         ],
     }
+
+
+def _print(exchanged: list[dict[str, Any]]) -> None:
+    for e in sorted(exchanged, key=lambda e: -e["bytes"]):
+        shapes = ", ".join(e["shapes"][:3]) + (", ..." if len(e["shapes"]) > 3 else "")
+        print(f"  {e['op']} of {e['bytes'] / 1e3:10.2f} kB: {shapes}  {e['from']}")
 
 
 def _shapes(exchange: Instruction) -> list[str]:
@@ -109,6 +118,9 @@ def _options():
     programs.add_options(made)
     made.add_argument("--topology", default="v5e:2x4", help="of the chips")
     made.add_argument("--chips", nargs="+", type=int, default=[1], help="of them, to share a batch")
+    made.add_argument(
+        "--collectives", action="store_true", help="list the exchanges, the largest first"
+    )
     return made.parse_args()
 
 
