@@ -167,16 +167,18 @@ def _composed(act, maps, array):
 
 def _tail_bwd(act, residuals, g):
     maps, array, out = residuals
-    g = _through(act, g, maps, array, out)
-    wide = g.astype(accumulator(g))
+    if act is jax.nn.relu and len(maps) == 1 and array is None:
+        g, g_for_x = _masked_twice(maps, out, g)
+    else:
+        g = g_for_x = _through(act, g, maps, array, out)
     d_maps = []
     for x, a, b in maps:
         if isinstance(x, Product):
             dx, da = product.pulled_back(x, a, g.astype(x.dtype))
         else:
-            dx = (_spread(a, x) * wide).astype(x.dtype)
-            da = _reduce_like(wide * x.astype(wide.dtype), a)
-        d_maps.append((dx, da, _reduce_like(wide, b)))
+            dx = (_spread(a, x) * _wide(g_for_x)).astype(x.dtype)
+            da = _reduce_like(_wide(g) * _wide(x), a)
+        d_maps.append((dx, da, _reduce_like(_wide(g), b)))
     return tuple(d_maps), None if array is None else g.astype(array.dtype)
 
 
@@ -189,18 +191,28 @@ def _through(act, g, maps, array, out):
         return g
     if act is not jax.nn.relu:
         return jax.vjp(act, _sum(_again(maps), array))[1](g.astype(accumulator(g)))[0]
+    return jnp.where(out > 0, g, 0)  # from the saved output
 
-    def from_output():
-        return jnp.where(out > 0, g, 0)
+
+def _masked_twice(maps, out, g):
+    """The cotangent before a ReLU without shortcut, for the sums over it and for the gradient of x.
+
+    A GPU reads g and x for either, so each can make the mask from x; the barrier keeps XLA from
+    writing the masked cotangent for both (in the stem alone: 0.2 GB of an SE-ResNet-50's step, at
+    batch 64). A product has no x to read.
+    """
 
     def from_input():
-        return jnp.where(_sum(maps, array) > 0, g, 0)
+        x, *ab = maps[0]
+        anew = (x, *jax.lax.optimization_barrier(ab))
+        return tuple(jnp.where(_sum((each,), None) > 0, g, 0) for each in (maps[0], anew))
 
-    # The mask comes from the saved output; only where there is no shortcut does a GPU want it
-    # computed again.
-    if len(maps) == 1 and array is None and not isinstance(maps[0][0], Product):
-        return jax.lax.platform_dependent(cuda=from_input, default=from_output)
-    return from_output()
+    def from_output():
+        return (jnp.where(out > 0, g, 0),) * 2
+
+    if isinstance(maps[0][0], Product):
+        return from_output()
+    return jax.lax.platform_dependent(cuda=from_input, default=from_output)
 
 
 def _sum(maps, array):
@@ -216,8 +228,10 @@ def _again(maps):
 
 
 def _values(x):
-    if isinstance(x, Product):
-        return product.exact_pointwise(x.y, x.w)
+    return product.exact_pointwise(x.y, x.w) if isinstance(x, Product) else _wide(x)
+
+
+def _wide(x):
     return x.astype(accumulator(x))
 
 
