@@ -11,6 +11,8 @@ On 360 test images all of these differ by noise: the page shows that each varian
 costs, and is the protocol for larger data.
 """
 
+from typing import Any
+
 from ml_collections import ConfigDict
 
 from configs.defaults import defaults
@@ -70,10 +72,15 @@ PAPER = {
 
 
 def get_config(variant: str = "se") -> ConfigDict:
-    """The base network with the variant's attention."""
+    """The base network with the variant's options."""
     variant = variant or "se"
     if variant not in OPTIONS:
         raise ValueError(f"Unknown variant '{variant}'. There are: {', '.join(OPTIONS)}.")
+    return base(**OPTIONS[variant])
+
+
+def base(**options: Any) -> ConfigDict:
+    """A small network and a short recipe, with these options of the model."""
     config = defaults()
 
     config.data.name = "digits"
@@ -87,7 +94,7 @@ def get_config(variant: str = "se") -> ConfigDict:
     config.model.name = "seresnet20"
     with config.unlocked():
         config.model.options.stage_sizes = (1, 1, 1)
-        config.model.options.update(OPTIONS[variant])
+        config.model.options.update(options)
 
     config.optimizer.name = "sgd"
     config.optimizer.weight_decay = 5e-4

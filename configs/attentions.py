@@ -10,7 +10,7 @@ minute a run, and as much again for a variant's first seed.
 
 from ml_collections import ConfigDict
 
-from configs.defaults import defaults
+from configs.ablation import base
 
 # options of the model
 OPTIONS = {
@@ -39,32 +39,4 @@ def get_config(variant: str = "se") -> ConfigDict:
     variant = variant or "se"
     if variant not in OPTIONS:
         raise ValueError(f"Unknown variant '{variant}'. There are: {', '.join(OPTIONS)}.")
-    config = defaults()
-
-    config.data.name = "digits"
-    config.data.batch_size = 128
-    config.data.in_memory = True
-    config.data.augment.shift = 1.0
-    config.data.augment.rotate = 15.0
-    config.data.augment.scale = 0.15
-    config.data.augment.shear = 10.0
-
-    config.model.name = "seresnet20"
-    with config.unlocked():
-        config.model.options.stage_sizes = (1, 1, 1)
-        config.model.options.update(OPTIONS[variant])
-
-    config.optimizer.name = "sgd"
-    config.optimizer.weight_decay = 5e-4
-
-    config.schedule.name = "cosine"
-    config.schedule.epochs = 20
-    config.schedule.learning_rate = 0.2
-    config.schedule.warmup_epochs = 2.0
-
-    config.label_smoothing = 0.1
-    config.ema_decay = 0.95
-
-    config.evaluation.every_epochs = 10
-    config.evaluation.batch_size = 512
-    return config
+    return base(**OPTIONS[variant])

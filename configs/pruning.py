@@ -12,7 +12,7 @@ fine-tune.
 
 from ml_collections import ConfigDict
 
-from configs.defaults import defaults
+from configs.ablation import base
 
 VARIANTS = ("", "gates", "slimming")
 
@@ -21,29 +21,8 @@ def get_config(variant: str = "") -> ConfigDict:
     """Without a penalty, or with that of the variant."""
     if variant not in VARIANTS:
         raise ValueError(f"Unknown variant '{variant}'. There are: gates, slimming, or none.")
-    config = defaults()
-
-    config.data.name = "digits"
-    config.data.batch_size = 128
-    config.data.in_memory = True
-    config.data.augment.shift = 1.0
-    config.data.augment.rotate = 15.0
-    config.data.augment.scale = 0.15
-    config.data.augment.shear = 10.0
-
-    config.model.name = "seresnet20"
-    with config.unlocked():
-        config.model.options.stage_sizes = (1, 1, 1)
-        config.model.options.placement = "3x3"
-
-    config.optimizer.name = "sgd"
-    config.optimizer.weight_decay = 5e-4
-
-    config.schedule.name = "cosine"
+    config = base(placement="3x3")
     config.schedule.epochs = 40
-    config.schedule.learning_rate = 0.2
-    config.schedule.warmup_epochs = 2.0
-
     config.penalty.warmup_epochs = 10.0
     if variant == "gates":
         config.penalty.name = "hinge"
@@ -54,10 +33,4 @@ def get_config(variant: str = "") -> ConfigDict:
     if variant == "slimming":
         config.penalty.name = "slimming_proximal"
         config.penalty.weight = 0.1
-
-    config.label_smoothing = 0.1
-    config.ema_decay = 0.95
-
-    config.evaluation.every_epochs = 10
-    config.evaluation.batch_size = 512
     return config
