@@ -18,11 +18,19 @@ def defaults() -> ConfigDict:
     config.data.batch_size = 256  # global: over all devices and processes
     config.data.in_memory = False  # decode everything once, gather batches from one array
     config.data.workers = 0  # processes that read, if not in memory; 0 for threads
+    config.data.folder = ""  # of a person's own images (name = "folder"), see configs/folder.py
+    config.data.image_size = 224  # folder: pixels, the side of what the network sees
+    config.data.stored_size = 0  # folder: of what is stored for random crops; 0: an eighth more
+    config.data.validation_fraction = 0.1  # folder: of the training images, if there is no val
+    config.data.test_fraction = 0.1  # folder: of all images, if there is no train; 0 for no test
+    config.data.split_seed = 0  # folder: which images these are
+    config.data.skip_unreadable = False  # folder: leave out damaged images; else they are refused
     config.data.augment = ConfigDict()  # at random, every image anew; 0 or False: not
     config.data.augment.shift = 0.0  # pixels along each axis
     config.data.augment.rotate = 0.0  # degrees either way
     config.data.augment.scale = 0.0  # 0.1: by a factor in 0.9..1.1
     config.data.augment.shear = 0.0  # degrees by which vertical lines lean
+    config.data.augment.crop_area = (1.0, 1.0)  # least and most of the image that a crop shows
     config.data.augment.flip = False  # left and right, half of the images
     config.data.augment.crop_padding = 0  # pixels of zeros around, before a crop of the old size
     config.data.augment.cutout = 0  # pixels, side of a square set to zero

@@ -7,7 +7,7 @@ leaves the others as they were. What is off is not traced and costs nothing.
 
 import functools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -25,32 +25,49 @@ class AugmentOptions:
       scale: fraction, by which its size changes: 0.1 is a factor in 0.9..1.1.
       shear: degrees, up to which its vertical lines lean, either way.
       flip: left and right swapped for half of the images.
+      crop_area: least and most share of the image that a random crop shows; the ratio of its
+        sides is up to 4:3 off the image's (arXiv 1409.4842).
       crop_padding: pixels of zeros added on each side before a crop of the old size (4 for CIFAR).
       cutout: side of a square set to zero around a random pixel (arXiv 1708.04552), in pixels.
+      size: (height, width) of the result; None for that of the images.
     """
 
     shift: float = 0.0
     rotate: float = 0.0
     scale: float = 0.0
     shear: float = 0.0
+    crop_area: tuple[float, float] = (1.0, 1.0)
     flip: bool = False
     crop_padding: int = 0
     cutout: int = 0
+    size: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         limits = {"scale": 1.0, "shear": 90.0}  # beyond, an image has no size or no height
-        for field in fields(self):
-            value, limit = getattr(self, field.name), limits.get(field.name, np.inf)
+        for name in ("shift", "rotate", "scale", "shear", "crop_padding", "cutout"):
+            value, limit = getattr(self, name), limits.get(name, np.inf)
             if not 0 <= value < limit:
                 bound = "at least 0" + (f" and below {limit:g}" if limit < np.inf else "")
-                raise ValueError(f"augment.{field.name} is {value}, expected {bound}.")
-            if field.type is int and value != int(value):
-                raise ValueError(f"augment.{field.name} is {value}, expected whole pixels.")
+                raise ValueError(f"augment.{name} is {value}, expected {bound}.")
+        for name in ("crop_padding", "cutout"):
+            if (value := getattr(self, name)) != int(value):
+                raise ValueError(f"augment.{name} is {value}, expected whole pixels.")
+        if len(self.crop_area) != 2 or not 0 < self.crop_area[0] <= self.crop_area[1] <= 1:
+            raise ValueError(
+                f"augment.crop_area is {self.crop_area}, expected two shares of the image, more"
+                " than 0 and up to 1, the smaller one first: (0.35, 1.0)."
+            )
 
     @classmethod
-    def from_config(cls, group: Mapping[str, Any]) -> "AugmentOptions":
-        """From `config.data.augment`, which has exactly these fields."""
-        return cls(**dict(group))
+    def from_config(
+        cls, group: Mapping[str, Any], size: tuple[int, int] | None = None
+    ) -> "AugmentOptions":
+        """From `config.data.augment`, which has exactly these fields but for `size`."""
+        return cls(**{**dict(group), "crop_area": tuple(group["crop_area"])}, size=size)
+
+    @property
+    def crops(self) -> bool:
+        return self.crop_area != (1, 1)
 
     @property
     def warps(self) -> bool:
@@ -66,13 +83,15 @@ def augment(images: jax.Array, keys: jax.Array, options: AugmentOptions) -> jax.
       options: static; what is off leaves no trace in the compiled program.
 
     Returns:
-      float32 [N, H, W, C] in 0..1; with all options off `to_unit(images)`.
+      float32 [N, *size, C] in 0..1; with all options off `to_unit(images)`.
     """
     if images.dtype != jnp.uint8 or images.ndim != 4:
         raise ValueError(
             f"images are {images.dtype} {images.shape}, expected uint8 [N, H, W, C]: augment before"
             f" anything is normalised."
         )
+    if options.size == images.shape[1:3]:
+        options = replace(options, size=None)
     x = to_unit(images)
     for stream, (is_on, change) in enumerate(_changes(options)):
         if is_on:
@@ -103,7 +122,10 @@ def _changes(options: AugmentOptions) -> list[tuple[bool, Change]]:
     return [
         (options.crop_padding > 0, functools.partial(_pad_and_crop, padding=options.crop_padding)),
         (options.flip, _flip),
-        (options.warps, functools.partial(_random_warp, options=options)),
+        (
+            options.warps or options.crops or options.size is not None,
+            functools.partial(_random_warp, options=options),
+        ),
         (options.cutout > 0, functools.partial(_cutout, size=options.cutout)),
     ]
 
@@ -130,15 +152,46 @@ def _cutout(image: jax.Array, key: jax.Array, *, size: int) -> jax.Array:
 def _random_warp(image: jax.Array, key: jax.Array, *, options: AugmentOptions) -> jax.Array:
     limits = [options.shift, options.shift, options.rotate, options.scale, options.shear]
     u = jax.random.uniform(key, (5,), minval=-1.0, maxval=1.0) * jnp.array(limits, jnp.float32)
+    h, w, _ = image.shape
+    window = None
+    if options.crops or options.size is not None:
+        window = _random_window(jax.random.fold_in(key, len(limits)), h, w, options.crop_area)
     return warp(
-        image, shift=u[:2], rotate=jnp.deg2rad(u[2]), scale=1.0 + u[3], shear=jnp.deg2rad(u[4])
+        image,
+        shift=u[:2],
+        rotate=jnp.deg2rad(u[2]),
+        scale=1.0 + u[3],
+        shear=jnp.deg2rad(u[4]),
+        window=window,
+        size=options.size or (h, w),
     )
 
 
+def _random_window(
+    key: jax.Array, h: int, w: int, area: tuple[float, float]
+) -> tuple[jax.Array, jax.Array]:
+    """Corner [2] and sides [2], in pixels, of a rectangle inside an image of h x w pixels."""
+    u = jax.random.uniform(key, (4,))
+    share = area[0] + (area[1] - area[0]) * u[0]
+    lean = (2 * u[1] - 1) * np.log(4 / 3) / 2 * (area[0] < 1)  # the whole is the whole
+    whole = jnp.array([h, w], jnp.float32)
+    sides = jnp.minimum(whole * jnp.sqrt(share) * jnp.exp(jnp.stack([-lean, lean])), whole)
+    return u[2:] * (whole - sides), sides
+
+
 def warp(
-    image: jax.Array, *, shift: jax.Array, rotate: jax.Array, scale: jax.Array, shear: jax.Array
+    image: jax.Array,
+    *,
+    shift: jax.Array,
+    rotate: jax.Array,
+    scale: jax.Array,
+    shear: jax.Array,
+    window: tuple[jax.Array, jax.Array] | None = None,
+    size: tuple[int, int] | None = None,
 ) -> jax.Array:
     """The image sheared, scaled, turned about its centre, and moved; zeros come in from outside.
+
+    With a window only that part of the result, in another size: one resampling for both.
 
     Args:
       image: float32 [H, W, C].
@@ -146,16 +199,28 @@ def warp(
       rotate: radians, counter-clockwise as one looks at it.
       scale: factor; more than 1 enlarges.
       shear: radians by which vertical lines lean.
+      window: corner [2] and sides [2] of a rectangle, in pixels; None for the whole.
+      size: (height, width) of what is shown of a window.
 
     Each pixel looks up where it came from, and takes the four pixels around that place bilinearly.
     """
-    h, w, c = image.shape
+    h, w, _ = image.shape
     centre = np.array([h - 1, w - 1], np.float32) / 2
-    y, x = jnp.arange(h) - centre[0] - shift[0], jnp.arange(w) - centre[1] - shift[1]
+    y, x = jnp.arange(h), jnp.arange(w)
+    if window is not None:
+        y, x = (_places(*line) for line in zip(*window, size or (h, w), (h, w), strict=True))
+    y, x = y - centre[0] - shift[0], x - centre[1] - shift[1]
     cos, sin, tan = jnp.cos(rotate) / scale, jnp.sin(rotate) / scale, jnp.tan(shear)
     source_y = cos * y[:, None] + sin * x[None, :]
     source_x = cos * x[None, :] - sin * y[:, None] + tan * source_y
-    return _bilinear(image, source_y + centre[0], source_x + centre[1]).reshape(h, w, c)
+    return _bilinear(image, source_y + centre[0], source_x + centre[1])
+
+
+def _places(corner: jax.Array, side: jax.Array, count: int, limit: int) -> jax.Array:
+    """Where the centres of `count` pixels [count] lie that share a side of a window; those beyond
+    the outermost of `limit` pixels' centres are pulled to it, so that no border darkens."""
+    places = corner + (jnp.arange(count) + 0.5) * (side / count) - 0.5
+    return jnp.clip(places, 0, limit - 1)
 
 
 def _bilinear(image: jax.Array, y: jax.Array, x: jax.Array) -> jax.Array:

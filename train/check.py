@@ -18,7 +18,13 @@ DTYPES = ("float32", "bfloat16")
 
 def check(config: ConfigDict) -> None:
     """Raises `WrongInput` with all that is wrong with the values of a config."""
-    problems = [*_names(config), *_numbers(config), *_batches(config), *_model(config)]
+    problems = [
+        *_names(config),
+        *_numbers(config),
+        *_folder(config),
+        *_batches(config),
+        *_model(config),
+    ]
     if problems:
         raise WrongInput(problems)
 
@@ -49,6 +55,10 @@ def _numbers(config: ConfigDict) -> Iterator[str]:
         "log_every": at_least_one,
         "data.batch_size": at_least_one,
         "data.workers": not_negative,
+        "data.image_size": at_least_one,
+        "data.stored_size": not_negative,
+        "data.validation_fraction": fraction,
+        "data.test_fraction": fraction,
         "optimizer.weight_decay": not_negative,
         "optimizer.momentum": fraction,
         "optimizer.beta1": fraction,
@@ -75,6 +85,21 @@ def _numbers(config: ConfigDict) -> Iterator[str]:
         yield (
             f"config.schedule.warmup_epochs is {config.schedule.warmup_epochs}, expected less than"
             f" the {config.schedule.epochs} epochs of the run."
+        )
+
+
+def _folder(config: ConfigDict) -> Iterator[str]:
+    data = config.data
+    if data.name == "folder" and not data.folder:
+        yield (
+            "config.data.folder is not set: say where your images are"
+            " (--config.data.folder=/path/to/photos)."
+        )
+    if data.stored_size and not data.image_size <= data.stored_size <= 2 * data.image_size:
+        # The device takes the four pixels around a place: beyond 2, some would not be seen.
+        yield (
+            f"config.data.stored_size is {data.stored_size}, expected config.data.image_size,"
+            f" {data.image_size}, to twice that, or 0 to leave it to the trainer."
         )
 
 

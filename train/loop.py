@@ -120,7 +120,7 @@ def make_recipe(config: ConfigDict, data: Data, devices: Devices) -> Recipe:
         model=_model(config, data, devices),
         optimizer=make_optimizer(config, schedule),
         schedule=schedule,
-        augment=AugmentOptions.from_config(config.data.augment),
+        augment=AugmentOptions.from_config(config.data.augment, data.image_shape[:2]),
         mean=data.mean,
         std=data.std,
         label_smoothing=config.label_smoothing,

@@ -55,10 +55,12 @@ def recipe(devices: Devices | None = None, **changes) -> Recipe:
     return replace(result, **changes)
 
 
-def state_of(recipe: Recipe, seed: int = 0) -> State:
+def state_of(
+    recipe: Recipe, seed: int = 0, image_shape: tuple[int, int, int] = IMAGE_SHAPE
+) -> State:
     """Step 0."""
     ema = bool(recipe.ema_decay)
-    return init_state(recipe.model, recipe.optimizer, IMAGE_SHAPE, seed, ema=ema)
+    return init_state(recipe.model, recipe.optimizer, image_shape, seed, ema=ema)
 
 
 def keeps_gradients() -> optax.GradientTransformation:

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from tests.train import small
+from tests.train import pictures, small
 from train.check import check
 from train.config import read_config
 from train.data import make_data
@@ -34,15 +34,28 @@ def variants() -> list[str]:
     return names
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """For pages that are about a folder of images."""
+    return pictures.fill(tmp_path_factory.mktemp("folder"), count=5)
+
+
 @pytest.mark.parametrize("page", variants(), ids=lambda page: Path(page).name)
-def test_two_steps_of_every_variant(page, data_dir):
-    """On one block of its model."""
-    one_block = "--config.model.options.stage_sizes=(1,)"
-    config = read_config(page, [one_block, f"--config.data.dir={data_dir}"])
+def test_two_steps_of_every_variant(page, data_dir, folder):
+    """On one block of its model, with few and small images."""
+    fields = {
+        "model.options.stage_sizes": (1,),
+        "data.dir": data_dir,
+        "data.folder": folder,
+        "data.image_size": 8,
+        "data.stored_size": 0,
+        "data.batch_size": 8,
+    }
+    config = read_config(page, [f"--config.{field}={value}" for field, value in fields.items()])
     check(config)
     data = make_data(config)
     recipe = make_recipe(config, data, Devices())
-    state = small.state_of(recipe)
+    state = small.state_of(recipe, image_shape=data.image_shape)
     step = jax.jit(partial(train_step, recipe))
     for _, batch in itertools.islice(data.train(), 2):
         state, metrics = step(state, batch)

@@ -28,7 +28,7 @@ def directory(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def builder(directory):
-    return BUILDERS["digits"](directory)
+    return BUILDERS["digits"](directory, config_in(directory).data)
 
 
 @pytest.fixture(scope="module")

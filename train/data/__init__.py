@@ -3,7 +3,7 @@
 import contextlib
 import io
 import itertools
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from train.errors import WrongInput, unknown
 __all__ = ["Data", "make_data"]
 
 CHECKOUT = Path(__file__).parents[2]
+TOLD = 5  # unreadable files that are named
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,8 +30,9 @@ class Data:
     """Three splits of a data set, ready to be read by one of `process_count` processes.
 
     Attributes:
-      image_shape: (H, W, C).
-      mean, std: of the training images, per channel, of values scaled to 0..1.
+      image_shape: (H, W, C) of what a model sees; training images may be larger, for random crops.
+      mean, std: of the training images, or of those that initial weights were trained with, per
+        channel, of values scaled to 0..1.
       train_size, validation_size, test_size: examples, over all processes.
       steps_per_epoch: the whole number of batches that is nearest to an epoch (batches run across
         the borders of epochs, so an epoch need not be one).
@@ -69,7 +71,7 @@ class Data:
     def train(self, start: int = 0) -> Generator[tuple[int, Batch], None, None]:
         """Yields (k, batch k) for k = start, start + 1, ... without end.
 
-        A batch is {"image": uint8 [b, H, W, C], "label": int32 [b], "position": int32 [b]}, this
+        A batch is {"image": uint8 [b, H', W', C], "label": int32 [b], "position": int32 [b]}, this
         process's slice of the global batch; `position` counts inside the global one. Close the
         generator when done (contextlib.closing) to end its threads and processes at once.
         """
@@ -87,14 +89,22 @@ class Data:
         return read(self.test_batches, 0, ahead=not self.in_memory)
 
 
-def _digits(directory: Path) -> Any:
+def _digits(directory: Path, data: Any) -> Any:
     from train.data.digits import Digits
 
     return Digits(data_dir=directory, file_format="array_record")
 
 
-# By config.data.name: from a directory to a TFDS builder that has "mean" and "std" as metadata.
-BUILDERS: dict[str, Callable[[Path], Any]] = {"digits": _digits}
+def _folder(directory: Path, data: Any) -> Any:
+    from train.data.folder import Folder, make_plan
+
+    plan = make_plan(data)
+    return Folder(plan, data_dir=directory / "folders" / plan.key(), file_format="array_record")
+
+
+# By config.data.name: from a directory and config.data to a TFDS builder that has "mean" and "std"
+# as metadata.
+BUILDERS: dict[str, Callable[[Path, Any], Any]] = {"digits": _digits, "folder": _folder}
 
 
 def make_data(config: Any, process_index: int = 0, process_count: int = 1) -> Data:
@@ -102,38 +112,68 @@ def make_data(config: Any, process_index: int = 0, process_count: int = 1) -> Da
 
     Args:
       config: has `seed`, `data` (`name`, `dir`: relative to the checkout or absolute, `batch_size`,
-        `in_memory`, `workers`) and `evaluation.batch_size`. Batch sizes are global.
+        `in_memory`, `workers`, and what the data set itself asks for), `evaluation.batch_size` and
+        `model`. Batch sizes are global.
       process_index, process_count: which slice of each batch is read here.
 
     Raises:
-      WrongInput: an unknown name.
+      WrongInput: an unknown name; the data set's refusals.
       ValueError: a batch that cannot be cut into one slice per process.
     """
     if config.data.name not in BUILDERS:
         raise WrongInput(unknown("data set", config.data.name, BUILDERS))
-    builder = BUILDERS[config.data.name](CHECKOUT / Path(config.data.dir).expanduser())
+    directory = CHECKOUT / Path(config.data.dir).expanduser()
+    builder = BUILDERS[config.data.name](directory, config.data)
     _prepare(builder)
-    features = builder.info.features
-    splits = {
-        name: _examples(builder, name, config.data.in_memory)
-        for name in ("train", "validation", "test")
-    }
+    if process_index == 0:
+        print("".join(f"{remark}\n" for remark in _remarks(builder)), end="")
+    splits = {name: _examples(builder, name, config.data.in_memory) for name in builder.info.splits}
+    image_shape = _image_shape(builder, "validation")
+    mean, std = _normalisation(config, builder, image_shape[-1])
     share = {"process_index": process_index, "process_count": process_count}
     return Data(
-        class_names=tuple(features["label"].names),
-        image_shape=features["image"].shape,
-        mean=tuple(builder.info.metadata["mean"]),
-        std=tuple(builder.info.metadata["std"]),
+        class_names=tuple(builder.info.features["label"].names),
+        image_shape=image_shape,
+        mean=mean,
+        std=std,
         training_batches=TrainingBatches(
             splits["train"], config.data.batch_size, seed=config.seed, **share
         ),
         validation_batches=EvaluationBatches(
             splits["validation"], config.evaluation.batch_size, **share
         ),
-        test_batches=EvaluationBatches(splits["test"], config.evaluation.batch_size, **share),
+        test_batches=EvaluationBatches(
+            splits.get("test", splits["validation"]), config.evaluation.batch_size, **share
+        ),
         in_memory=config.data.in_memory,
         workers=config.data.workers,
     )
+
+
+def _remarks(builder: Any) -> Iterator[str]:
+    """What a person should know of a data set before reading results."""
+    if skipped := builder.info.metadata.get("skipped"):
+        yield f"{len(skipped)} unreadable images are left out:"
+        yield from (f"  {sentence}" for sentence in skipped[:TOLD])
+        if len(skipped) > TOLD:
+            yield f"  and {len(skipped) - TOLD} more."
+    if "test" not in builder.info.splits:
+        yield (
+            "There are no test images: what is reported as test is of the validation images, by"
+            " which the weights are chosen."
+        )
+
+
+def _normalisation(
+    config: Any, builder: Any, channels: int
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and deviation: those that initial weights were trained with, else the data's own."""
+    if not config.model.init_from:
+        return tuple(builder.info.metadata["mean"]), tuple(builder.info.metadata["std"])
+    from senet_jax import preprocess_for
+
+    usual = preprocess_for(config.model.init_from, config.model.name, in_chans=channels)
+    return usual.mean, usual.std
 
 
 def _prepare(builder: Any) -> None:
@@ -156,11 +196,17 @@ def _prepare(builder: Any) -> None:
         builder.info.read_from_directory(builder.data_dir)
 
 
+def _image_shape(builder: Any, split: str) -> tuple[int, int, int]:
+    """That of all images of the data set, or else of a split's."""
+    shape = builder.info.features["image"].shape
+    return builder.image_shape(split) if None in shape else shape
+
+
 def _examples(builder: Any, split: str, in_memory: bool) -> Examples:
     import tensorflow_datasets as tfds
 
     source = builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
-    records = Records(source, builder.info.features["image"].shape)
+    records = Records(source, _image_shape(builder, split))
     if not in_memory:
         return records
     import numpy as np
