@@ -66,24 +66,74 @@ def test_only_what_stands_before_a_norm_alone_takes_its_scale():
     assert block["bn2"].keys() == {"bias"}
 
 
-def test_a_norm_of_ones_own_network_is_found():
-    class Net(nn.Module):
-        norm: nn.Module
+class Net(nn.Module):
+    """One's own network, of norms made of its field."""
 
-        @nn.compact
-        def __call__(self, x, *, train=False):
-            norm = self.norm.clone(
-                use_running_average=not train, fused=False, name="bn", parent=self
-            )
-            return norm(Conv(4, name="conv")(x)).mean((1, 2))
+    norm: BatchNorm = BatchNorm()
 
-    model, images = Net(BatchNorm()), random_images(size=8)
+    @nn.compact
+    def __call__(self, x, *, train=False):
+        return self.normed("bn", Conv(3, name="conv")(x), train).mean((1, 2))
+
+    def normed(self, name, x, train):
+        options = dict(use_running_average=not train, fused=False)
+        return self.norm.clone(**options, name=name, parent=self)(x)
+
+
+class Skip(Net):
+    """Its convolution is read by a sum as well."""
+
+    @nn.compact
+    def __call__(self, x, *, train=False):
+        y = Conv(3, name="conv")(x)
+        return (self.normed("bn", y, train) + y).mean((1, 2))
+
+
+class Twice(Net):
+    """Its convolution is called twice and normed once."""
+
+    @nn.compact
+    def __call__(self, x, *, train=False):
+        conv = Conv(3, name="conv")
+        return conv(self.normed("bn", conv(x), train)).mean((1, 2))
+
+
+class Outside(Net):
+    """It has a norm that is not made of its field."""
+
+    @nn.compact
+    def __call__(self, x, *, train=False):
+        y = Conv(3, name="conv")(self.normed("bn", x, train))
+        return BatchNorm(use_running_average=not train, fused=False)(y).mean((1, 2))
+
+
+class FlaxNorm(Net):
+    @nn.compact
+    def __call__(self, x, *, train=False):
+        return nn.BatchNorm(use_running_average=not train)(self.normed("bn", x, train))
+
+
+@pytest.mark.parametrize(("net", "keeps_scale"), [(Net, False), (Skip, True), (Twice, True)])
+def test_only_a_convolution_that_nothing_else_reads_takes_the_scale(net, keeps_scale):
+    model, images = net(), random_images(size=8)
     variables = random_variables(model, images)
     folded, lighter = fold_batch_norm(model, variables, images=images)
     expected = model.apply(variables, images)
     np.testing.assert_allclose(folded.apply(lighter, images), expected, rtol=1e-5, atol=1e-5)
+    assert ("scale" in lighter["params"]["bn"]) == keeps_scale
+
+
+@pytest.mark.parametrize("net", [Outside, FlaxNorm])
+def test_norms_that_cannot_be_folded_are_refused(net):
+    images = random_images(size=8)
+    variables = random_variables(net(), images)
+    with pytest.raises(ValueError, match="norms that are not made of its field `norm`"):
+        fold_batch_norm(net(), variables, images=images)
+
+
+def test_where_the_first_convolution_is_elsewhere_images_are_asked_for():
     with pytest.raises(ValueError, match="give images"):
-        fold_batch_norm(model, variables)
+        fold_batch_norm(Net(), random_variables(Net(), random_images(size=8)))
 
 
 def test_the_original_stays(bottleneck):

@@ -28,7 +28,8 @@ class BatchNorm(nn.Module):
         paper, without communication). The running statistics are the mean over the groups'.
       axis_name: under `pmap` or `shard_map`, the mapped axis over which statistics are global; None
         keeps each device's own. Under `jit` the batch is one array, so statistics are global
-        without it.
+        without it. (`shard_map` with `check_vma=False`: the gradients of deferred maps are our own
+        and do not tell over which axes they vary.)
       folded: there are no statistics: they are in the kernel of the convolution before and in
         `bias`, or in `scale` and `bias`; see `senet_jax.inference`. For inference alone.
       fused: False normalises at once, the usual way, and returns an array. Same variables, same
@@ -122,8 +123,8 @@ class BatchNorm(nn.Module):
             )
             var = second - jnp.square(first)
         if self.axis_name is not None:
-            first, second = jax.lax.pmean((first, var + jnp.square(first)), self.axis_name)
-            var = second - jnp.square(first)
+            own, first = first, jax.lax.pmean(first, self.axis_name)
+            var = jax.lax.pmean(var + jnp.square(own - first), self.axis_name)
         return offsets, first + about[None], jnp.maximum(var, 0)
 
     def _moved(self, running, batch):

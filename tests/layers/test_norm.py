@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from senet_jax.fused import AffineMap, finish, squeeze
 from senet_jax.layers import BatchNorm
+from senet_jax.product import Product
 
 
 def random_input(shape=(6, 5, 4, 3), mean=1.0, std=2.0, seed=0, dtype=np.float32):
@@ -122,6 +123,23 @@ def test_axis_name_makes_statistics_global(fused):
     own, _ = on_each(BatchNorm(fused=fused))
     grouped, _ = apply(BatchNorm(groups=3, fused=fused), variables, x)
     np.testing.assert_allclose(own.reshape(x.shape), grouped, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("as_product", [True, False])
+def test_large_means_keep_their_digits_over_devices(as_product):
+    """Near the running mean, as after some steps; a product's anywhere."""
+    y, w = random_input((6, 5, 4, 3), 1e3, 1), random_input((3, 6), 0, 1, seed=2)
+    x = Product(y, w) if as_product else y
+    variables = BatchNorm().init(jax.random.key(0), x)
+    if not as_product:
+        variables["batch_stats"]["mean"] = jnp.full(3, 1e3)
+    whole, _ = apply(BatchNorm(), variables, x)
+    shards = y.reshape(3, 2, *y.shape[1:])
+    run = lambda y: apply(
+        BatchNorm(axis_name="data"), variables, Product(y, w) if as_product else y
+    )[0]
+    on_each = jax.vmap(run, axis_name="data")(shards)
+    np.testing.assert_allclose(on_each.reshape(whole.shape), whole, rtol=2e-3, atol=2e-3)
 
 
 @pytest.mark.parametrize("fused", [True, False])
