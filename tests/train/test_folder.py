@@ -9,6 +9,7 @@ from PIL import Image, ImageOps
 from configs.folder import get_config
 from senet_jax.preprocessing import Preprocess
 from tests.train import pictures
+from train.check import check
 from train.data import make_data
 from train.data.folder import Folder, make_plan, reader, stored_size
 from train.errors import WrongInput
@@ -230,3 +231,26 @@ def test_photos_stand_upright_as_their_exif_says(tmp_path, orientation):
     assert (orientation == 1) == np.array_equal(np.asarray(turned), RGB)
     pixels, _ = reader(6)(tmp_path / "photo.png")
     assert np.array_equal(pixels, np.asarray(turned))
+
+
+@pytest.mark.parametrize(
+    ("fields", "answer"),
+    [
+        (
+            {"folder": ""},
+            "config.data.folder is not set: say where your images are"
+            " (--config.data.folder=/path/to/photos).",
+        ),
+        (
+            {"image_size": 64, "stored_size": 200},
+            "config.data.stored_size is 200, expected config.data.image_size, 64, to twice that, or"
+            " 0 to leave it to the trainer.",
+        ),
+        ({"test_fraction": 1.0}, "config.data.test_fraction is 1.0, expected at least 0 and less"),
+        ({"image_size": 0}, "config.data.image_size is 0, expected 1 or more."),
+    ],
+)
+def test_values_that_will_not_do_are_refused_before_the_folder_is_read(tmp_path, fields, answer):
+    with pytest.raises(WrongInput) as caught:
+        check(config_of(tmp_path / "nowhere", tmp_path, **fields))
+    assert str(caught.value).startswith(answer)
