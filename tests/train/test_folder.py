@@ -7,12 +7,13 @@ import pytest
 from PIL import Image, ImageOps
 
 from configs.folder import get_config
-from senet_jax.preprocessing import Preprocess
+from senet_jax.preprocessing import _of_run
 from tests.train import pictures
 from train.check import check
 from train.data import make_data
 from train.data.folder import Folder, make_plan, reader, stored_size
 from train.errors import WrongInput
+from train.loop import describe
 
 SIZE = 7
 
@@ -85,8 +86,8 @@ def test_images_are_resized_squares_with_the_label_of_their_folder(photos, direc
 
 
 def test_evaluation_and_predict_see_the_same_pixels(photos, directory, data):
-    """preprocess_for(workdir) is this Preprocess: test_preprocessing.py."""
-    preprocess = Preprocess(data.image_shape[:2], data.mean, data.std, crop=1.0)
+    run = describe(config_of(photos, directory), data)
+    preprocess = _of_run(run)  # preprocess_for(workdir)
     stored = records(photos, directory, "test")
     mean, std = (np.asarray(values, np.float32) for values in (data.mean, data.std))
     for file, (pixels, _) in stored.items():
@@ -251,6 +252,8 @@ def test_photos_stand_upright_as_their_exif_says(tmp_path, orientation):
     ],
 )
 def test_values_that_will_not_do_are_refused_before_the_folder_is_read(tmp_path, fields, answer):
+    config = config_of(tmp_path / "nowhere", tmp_path)
+    config.data.update(fields)
     with pytest.raises(WrongInput) as caught:
-        check(config_of(tmp_path / "nowhere", tmp_path, **fields))
+        check(config)
     assert str(caught.value).startswith(answer)
