@@ -58,16 +58,19 @@ def layers_of(model: nn.Module) -> dict[str, Layer]:
     """What can be cut, or cannot and why, by block: "stage1/block1", in the network's order.
 
     Raises:
-      TypeError: a network of another family.
+      ValueError: a network of another family, or one without batch norms.
     """
-    if isinstance(model, ResNet):
-        return dict(_of_resnet(model))
-    if isinstance(model, MobileNet):
-        return dict(_of_mobile(model))
-    raise TypeError(
-        f"{type(model).__name__} cannot be pruned: expected a ResNet or a MobileNet, whose fields"
-        " can say what is left of each block."
-    )
+    if not isinstance(model, ResNet | MobileNet):
+        raise ValueError(
+            f"{type(model).__name__} cannot be pruned: expected a ResNet or a MobileNet, whose"
+            " fields can say what is left of each block."
+        )
+    if model.norm.folded:
+        raise ValueError(
+            "The batch norms of this network are folded into its convolutions, and pruning needs"
+            " them: cut first, fold_batch_norm last."
+        )
+    return dict(_of_resnet(model) if isinstance(model, ResNet) else _of_mobile(model))
 
 
 def cuttable_layers(model: nn.Module) -> dict[str, Layer]:

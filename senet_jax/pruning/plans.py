@@ -7,12 +7,14 @@ it does not name stays whole.
 import math
 from collections.abc import Callable, Mapping
 from functools import partial
+from numbers import Real
+from typing import Any
 
 import flax.linen as nn
 import numpy as np
 
 from senet_jax import summary
-from senet_jax.pruning.description import narrowed
+from senet_jax.pruning.description import kept_channels, narrowed
 
 Plan = dict[str, tuple[int, ...]]
 Scores = Mapping[str, np.ndarray]
@@ -29,9 +31,11 @@ def keep_share(scores: Scores, keep: float | Mapping[str, float], *, floor: floa
       floor: share of each block's channels that stays in any case, at least one channel.
 
     Raises:
-      ValueError: a share is not in (0, 1], the floor is not in [0, 1], or there is no such stage.
+      ValueError: a share is not in (0, 1], the floor is not in [0, 1], there is no such stage, or a
+        score is not finite.
     """
     _check_floor(floor)
+    _check_scores(scores)
     stages = sorted({_stage(block) for block in scores}, key=lambda s: int(s.removeprefix("stage")))
     if isinstance(keep, Mapping):
         _check_shares(keep, stages)
@@ -69,10 +73,13 @@ def keep_budget(
       floor: as in `keep_share`.
 
     Raises:
-      ValueError: not one budget, or one below what the floors leave: says what they leave.
+      ValueError: not one budget, or one below what the floors leave: says what they leave; scores
+        that are not finite, or of another network.
     """
     _check_floor(floor)
+    _check_scores(scores)
     cost, budget, what = _cost(parameters, multiply_adds, image_size, channels)
+    _check_of(scores, model)
     spared = {block: set(_best(v, _least(v, floor))) for block, v in scores.items()}
     going = [
         (value, block, c)
@@ -152,16 +159,40 @@ def _stage(block: str) -> str:
     return block.split("/")[0]
 
 
-def _check_shares(shares: Mapping[str, float], known: list[str]) -> None:
+def _check_scores(scores: Scores) -> None:
+    if wrong := [block for block, values in scores.items() if not np.isfinite(values).all()]:
+        raise ValueError(
+            f"Scores of {', '.join(wrong)} are not finite, so nothing can be ranked by them: look"
+            " for NaN in the variables and the images that were measured."
+        )
+
+
+def _check_of(scores: Scores, model: nn.Module) -> None:
+    has = {block: now for block, (now, _) in kept_channels(model).items()}
+    if wrong := [block for block, values in scores.items() if has.get(block) != len(values)]:
+        first = wrong[0]
+        raise ValueError(
+            f"The scores are of another network: of {len(scores[first])} channels in {first}, where"
+            f" this one has {has.get(first, 'none')} to cut. Give scores(name, model, variables,"
+            " statistics) of this network."
+        )
+
+
+def _check_shares(shares: Mapping[str, Any], known: list[str]) -> None:
     if unknown := [stage for stage in shares if stage not in known]:
         raise ValueError(
             f"keep names {', '.join(unknown)}, expected stages in which channels can be cut:"
             f" {', '.join(known)}."
         )
-    if wrong := [f"{name}={share}" for name, share in shares.items() if not 0 < share <= 1]:
+    wrong = [f"{name}={share!r}" for name, share in shares.items() if not _is_share(share)]
+    if wrong:
         raise ValueError(
             f"{', '.join(wrong)}: expected shares of the channels that stay, above 0 and up to 1."
         )
+
+
+def _is_share(value: Any) -> bool:
+    return isinstance(value, Real) and 0 < float(value) <= 1
 
 
 def _check_floor(floor: float) -> None:

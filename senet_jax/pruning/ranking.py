@@ -70,19 +70,8 @@ def scores(
       ValueError: no such score; the network has no gates, or they were not measured; no channel of
         it can be cut.
     """
-    if name not in SCORES:
-        raise ValueError(f"Unknown score {name!r}: expected {', '.join(map(repr, SCORES))}.")
-    layers = cuttable_layers(model)
-    if name in OF_GATES:
-        layers = {block: layer for block, layer in layers.items() if layer.gates}
-        if not layers:
-            raise ValueError(
-                f"The score {name!r} is of gates and no block has any that stand where channels"
-                " can be cut ('3x3' or 'standard', in mobile networks 'depthwise'): choose"
-                " 'slimming' or 'random'."
-            )
     found = {}
-    for block, layer in layers.items():
+    for block, layer in ranked_layers(name, model).items():
         channels = channels_of(variables, block, layer)
         if name == "random":
             rng = np.random.default_rng([seed, zlib.crc32(block.encode())])
@@ -94,6 +83,27 @@ def scores(
             values = function(layer, variables["params"][stage][number], measured)
         found[block] = values / (values.mean() or 1.0)
     return found
+
+
+def ranked_layers(name: str, model: nn.Module) -> dict[str, Layer]:
+    """The layers that a score ranks.
+
+    Raises:
+      ValueError: as `scores`, but for what was not measured.
+    """
+    if name not in SCORES:
+        raise ValueError(f"Unknown score {name!r}: expected {', '.join(map(repr, SCORES))}.")
+    layers = cuttable_layers(model)
+    if name not in OF_GATES:
+        return layers
+    gated = {block: layer for block, layer in layers.items() if layer.gates}
+    if not gated:
+        raise ValueError(
+            f"The score {name!r} is of gates and no block has any that stand where channels can be"
+            " cut ('3x3' or 'standard', in mobile networks 'depthwise'): choose 'slimming' or"
+            " 'random'."
+        )
+    return gated
 
 
 def _measured(

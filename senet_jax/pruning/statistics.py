@@ -54,7 +54,8 @@ def measure(
         one shape are compiled once.
 
     Raises:
-      ValueError: there are no images.
+      ValueError: there are no images, labels are none of the network's classes, or something of
+        what is measured is not finite.
     """
     layers = layers_of(model)
     shown = {k: variables[k] for k in ("params", "batch_stats")}
@@ -62,7 +63,7 @@ def measure(
     map_sizes: dict[str, tuple[int, int]] = {}
     count = 0
     for batch in batches:
-        images, labels = batch if isinstance(batch, tuple | list) else (batch, None)
+        images, labels = images_and_labels(batch, model)
         count += len(images)
         for block, of_images in jax.device_get(_observe(model, shown, images, labels)).items():
             if "map_size" in of_images:
@@ -72,10 +73,35 @@ def measure(
                 totals[block][name] = totals[block].get(name, 0) + values
     if not count:
         raise ValueError("There are no images to measure: batches was empty.")
+    means = {block: _means(sums, count) for block, sums in totals.items()}
+    _check_finite(means)
     return {
-        block: BlockStatistics(**_means(sums, count), map_size=map_sizes.get(block))
-        for block, sums in totals.items()
+        block: BlockStatistics(**of_channels, map_size=map_sizes.get(block))
+        for block, of_channels in means.items()
     }
+
+
+def images_and_labels(batch: Any, model: Any) -> tuple[Any, Any]:
+    """A batch of `measure`, labels None where it has none.
+
+    Raises:
+      ValueError: the labels are not one of the network's classes for each image.
+    """
+    if not isinstance(batch, tuple | list):
+        return batch, None
+    images, labels = batch
+    given = np.asarray(labels)
+    if given.shape != (len(images),) or not np.issubdtype(given.dtype, np.integer):
+        raise ValueError(
+            f"Labels are {given.dtype}{list(given.shape)}, expected a whole number for each of the"
+            f" {len(images)} images."
+        )
+    if given.size and not 0 <= given.min() <= given.max() < model.num_classes:
+        raise ValueError(
+            f"Labels are {given.min()} to {given.max()}, and the network has the classes 0 to"
+            f" {model.num_classes - 1}."
+        )
+    return images, labels
 
 
 def of_block(statistics: Statistics, block: str, channels: int) -> BlockStatistics:
@@ -167,6 +193,15 @@ def _sums(of_images: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     if "gate" in values:
         values["gate_square"] = np.square(values["gate"])
     return {name: v.sum(axis=0) for name, v in values.items()}
+
+
+def _check_finite(means: Mapping[str, Mapping[str, np.ndarray]]) -> None:
+    for block, of_channels in means.items():
+        if wrong := [name for name, v in of_channels.items() if not np.isfinite(v).all()]:
+            raise ValueError(
+                f"What was measured of {block} is not finite ({', '.join(wrong)}): look for NaN in"
+                " the images and the variables."
+            )
 
 
 def _means(sums: Mapping[str, np.ndarray], count: int) -> dict[str, np.ndarray]:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from senet_jax.pruning.layers import Layer, layers_of
-from senet_jax.pruning.statistics import Statistics, watch
+from senet_jax.pruning.statistics import Statistics, images_and_labels, watch
 
 Variables = dict[str, Any]
 
@@ -49,8 +49,10 @@ def ungraft(
     Raises:
       ValueError: a block is not there, or has no gates that weights can take over.
     """
+    if isinstance(blocks, str):
+        raise ValueError(f"blocks={blocks!r} is a string, expected names of blocks: [{blocks!r}].")
     blocks = list(dict.fromkeys(blocks))
-    layers = _foldable(model)
+    layers = foldable_layers(model)
     if unknown := [block for block in blocks if block not in layers]:
         raise ValueError(
             f"There are no gates to fold in {', '.join(unknown)}: expected some of"
@@ -84,14 +86,21 @@ def ungrafting_losses(
       batches: images `[N, H, W, C]` and labels `[N]`, other than those that were measured.
 
     Raises:
-      ValueError: there are no images, or no gates that weights can take over.
+      ValueError: there are no images, labels are missing or none of the network's classes, or
+        there are no gates that weights can take over.
     """
-    layers = _foldable(model)
+    layers = foldable_layers(model)
     _check_measured(statistics, layers)
     means = {block: jnp.asarray(statistics[block].gate, jnp.float32) for block in layers}
     shown = {k: variables[k] for k in ("params", "batch_stats")}
     correct, count = np.zeros(len(layers) + 1), 0
-    for images, labels in batches:
+    for batch in batches:
+        images, labels = images_and_labels(batch, model)
+        if labels is None:
+            raise ValueError(
+                "A batch is of images alone, expected pairs (images, labels): without labels there"
+                " is no accuracy to lose."
+            )
         count += len(images)
         for i, block in enumerate([None, *layers]):
             frozen = {b: b == block for b in layers}
@@ -118,7 +127,12 @@ def _correct(model, variables, images, labels, means, frozen):
     return jnp.sum(jnp.argmax(logits, axis=-1) == labels)
 
 
-def _foldable(model: nn.Module) -> dict[str, Layer]:
+def foldable_layers(model: nn.Module) -> dict[str, Layer]:
+    """Those with gates that weights can take over.
+
+    Raises:
+      ValueError: there are none.
+    """
     layers = {block: layer for block, layer in layers_of(model).items() if layer.fold}
     if not layers:
         raise ValueError(

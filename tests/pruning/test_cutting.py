@@ -224,6 +224,13 @@ def test_networks_that_cannot_be_cut_say_why(name, options, sentence):
 
 def test_other_families_are_refused():
     with pytest.raises(
-        TypeError, match="RegNet cannot be pruned: expected a ResNet or a MobileNet"
+        ValueError, match="RegNet cannot be pruned: expected a ResNet or a MobileNet"
     ):
         pruning.measure(create_model("regnety_002"), {"params": {}, "batch_stats": {}}, [])
+
+
+def test_a_folded_network_is_refused():
+    model = resnet()
+    folded = model.clone(norm=model.norm.clone(folded=True))
+    with pytest.raises(ValueError, match=r"are folded .*: cut first, fold_batch_norm last"):
+        pruning.scores("random", folded, {})

@@ -114,3 +114,32 @@ def test_other_wrong_inputs_get_a_sentence(network):
         pruning.keep_budget(scores, model, multiply_adds=1)
     with pytest.raises(ValueError, match=r"100 parameters cannot be met: .* at least \d,\d+ are"):
         pruning.keep_budget(scores, model, parameters=100)
+
+
+@pytest.mark.parametrize("keep", ["half", None, float("nan")])
+def test_what_is_no_share_is_refused(keep):
+    with pytest.raises(ValueError, match=rf"keep={keep!r}: expected shares of the channels"):
+        pruning.keep_share(some_scores(), keep)
+
+
+def test_scores_that_rank_nothing_are_refused(network):
+    model, scores = network
+    broken = scores | {"stage1/block1": np.full(8, np.nan)}
+    for plan in (
+        lambda: pruning.keep_share(broken, 0.5),
+        lambda: pruning.keep_budget(broken, model, parameters=1000),
+    ):
+        with pytest.raises(ValueError, match=r"Scores of stage1/block1 are not finite"):
+            plan()
+
+
+@pytest.mark.parametrize(
+    ("other", "sentence"),
+    [
+        ({"stage2/block1": 9}, "of 9 channels in stage2/block1, where this one has 16 to cut"),
+        ({"stage7/block1": 8}, "of 8 channels in stage7/block1, where this one has none to cut"),
+    ],
+)
+def test_a_budget_by_the_scores_of_another_network_is_refused(network, other, sentence):
+    with pytest.raises(ValueError, match=f"scores are of another network: {sentence}"):
+        pruning.keep_budget(some_scores(other), network[0], parameters=1000)

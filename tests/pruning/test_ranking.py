@@ -137,3 +137,24 @@ def test_no_images_are_refused():
     model = create_model("resnet20", stage_sizes=(1, 1))
     with pytest.raises(ValueError, match="no images to measure: batches was empty"):
         pruning.measure(model, {"params": {}, "batch_stats": {}}, [])
+
+
+@pytest.mark.parametrize(
+    ("labels", "sentence"),
+    [
+        ([1, 2, 3, 77], "Labels are 1 to 77, and the network has the classes 0 to 9"),
+        ([-1, 2, 3, 4], "Labels are -1 to 4, and"),
+        ([1, 2], r"Labels are int64\[2\], expected a whole number for each of the 4 images"),
+        (np.eye(4), r"Labels are float64\[4, 4\], expected a whole number for each"),
+    ],
+)
+def test_wrong_labels_are_refused(labels, sentence, images):
+    with pytest.raises(ValueError, match=sentence):
+        pruning.measure(resnet(), {"params": {}, "batch_stats": {}}, [(images, labels)])
+
+
+def test_what_is_not_finite_is_not_measured(measured, images):
+    model, variables, _ = measured
+    batch = jnp.full_like(images[:2], jnp.nan), LABELS[:2]
+    with pytest.raises(ValueError, match=r"measured of stage1/block1 is not finite \(.*gate"):
+        pruning.measure(model, variables, [batch])

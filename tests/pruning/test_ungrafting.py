@@ -114,3 +114,16 @@ def test_wrong_inputs_get_a_sentence(options, blocks, sentence):
 def test_unmeasured_gates_are_refused():
     with pytest.raises(ValueError, match="gates of stage1/block1, stage2/block1 were not measured"):
         pruning.ungraft(resnet(), {"params": {}}, {}, ["stage1/block1", "stage2/block1"])
+
+
+def test_one_block_by_its_bare_name_is_refused():
+    with pytest.raises(ValueError, match=r"is a string, expected .*: \['stage1/block1'\]"):
+        pruning.ungraft(resnet(), {"params": {}}, {}, "stage1/block1")
+
+
+def test_without_labels_there_is_no_loss_of_accuracy(images):
+    channels = {"stage1/block1": 8, "stage2/block1": 16}
+    statistics = {b: pruning.BlockStatistics(gate=np.ones(c)) for b, c in channels.items()}
+    variables = {"params": {}, "batch_stats": {}}
+    with pytest.raises(ValueError, match=r"images alone, expected pairs \(images, labels\)"):
+        pruning.ungrafting_losses(resnet(), variables, statistics, [images])
