@@ -11,7 +11,7 @@ from train.data import BUILDERS
 from train.errors import WrongInput, unknown
 from train.optimizer import OPTIMIZERS, SCHEDULES
 from train.parallel import MODES
-from train.penalty import PENALTIES
+from train.penalty import NONE, PENALTIES
 
 DTYPES = ("float32", "bfloat16")
 
@@ -21,6 +21,7 @@ def check(config: ConfigDict) -> None:
     problems = [
         *_names(config),
         *_numbers(config),
+        *_penalty(config),
         *_folder(config),
         *_batches(config),
         *_model(config),
@@ -69,7 +70,7 @@ def _numbers(config: ConfigDict) -> Iterator[str]:
         "schedule.warmup_epochs": not_negative,
         "schedule.factor": positive,
         "penalty.weight": not_negative,
-        "penalty.rate": not_negative,
+        "penalty.rate": (0, 1, "a mean gate, 0 to 1"),
         "penalty.polarisation": not_negative,
         "penalty.warmup_epochs": not_negative,
         "label_smoothing": fraction,
@@ -85,6 +86,20 @@ def _numbers(config: ConfigDict) -> Iterator[str]:
         yield (
             f"config.schedule.warmup_epochs is {config.schedule.warmup_epochs}, expected less than"
             f" the {config.schedule.epochs} epochs of the run."
+        )
+
+
+def _penalty(config: ConfigDict) -> Iterator[str]:
+    name, weight = config.penalty.name, config.penalty.weight
+    if name == NONE and weight:
+        yield (
+            f"config.penalty.weight is {weight}, but there is no penalty: name one"
+            " (--config.penalty.name=hinge), or leave the weight at 0."
+        )
+    if name in PENALTIES and name != NONE and not weight:
+        yield (
+            f"config.penalty.name is '{name}', but its weight is 0, so it does nothing: give it one"
+            " (--config.penalty.weight=1)."
         )
 
 

@@ -44,7 +44,9 @@ def _mean(gates: Sequence[jax.Array]) -> jax.Array:
 
 
 def _relative(gates: Sequence[jax.Array]) -> jax.Array:
-    shares = [jnp.sum(g) / jnp.sqrt(g.size * jnp.sum(jnp.square(g))) for g in gates]
+    # gates of a ReLU may all be 0, where the root alone has no slope
+    roots = [jnp.sqrt(g.size * jnp.sum(jnp.square(g)) + 1e-12) for g in gates]
+    shares = [jnp.sum(g) / root for g, root in zip(gates, roots, strict=True)]
     return jnp.mean(jnp.stack(shares))
 
 

@@ -9,6 +9,7 @@ report.md says what it has cost and brought. The same command goes on where it w
 
 import argparse
 import json
+import math
 import shlex
 import signal
 import sys
@@ -24,6 +25,7 @@ from train.errors import WrongInput
 from train.interrupt import Interrupted
 
 CHOICES = "choices.json"  # what was asked for
+AMOUNTS = ("keep", "parameters", "multiply_adds")  # of what stays; one of them
 UNGRAFT = (
     "replace the attention of a block by its mean gates where that alone costs at most so many"
     " points of validation accuracy"
@@ -33,7 +35,7 @@ UNGRAFT = (
 def main(arguments: list[str]) -> int:
     """Prunes; returns the exit code."""
     warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr)
-    options, overrides = _parser().parse_known_args(arguments)
+    options, overrides = parse(arguments)
     try:
         config = read_config(options.config, overrides)
         prune(config, options)
@@ -49,16 +51,27 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
+def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
+    """The options, half of the channels where nothing says how many stay, and the overrides."""
+    options, overrides = _parser().parse_known_args(arguments)
+    if options.keep is options.parameters is options.multiply_adds is None:
+        options.keep = 0.5
+    return options, overrides
+
+
 def prune(config: ConfigDict, options: argparse.Namespace) -> None:
     """Trains, cuts, fine-tunes and reports, each unless it has been done."""
     from train.check import check  # slow: JAX and all that
     from train.loop import run
     from train.prune_cut import cut_network
     from train.prune_report import write_report
+    from train.workdir import check_directory
 
+    workdir = Path(options.workdir).absolute()
+    check_directory(workdir)
     check(config)
     check_choices(options)
-    workdir = Path(options.workdir).absolute()
+    check_network(config, options)
     claim(workdir, options)
     trained = Path(options.weights).absolute() if options.weights else workdir / "trained"
     if not options.weights:
@@ -75,7 +88,7 @@ def finetuning(
 ) -> ConfigDict:
     """The config of a run that starts from the cut network: no penalty, its own schedule."""
     config = config.copy_and_resolve_references()
-    config.penalty.name = "none"
+    config.penalty.name, config.penalty.weight = "none", 0.0
     config.model.init_from = str(start)
     config.model.name = model["name"]
     with config.unlocked():
@@ -94,16 +107,22 @@ def check_choices(options: argparse.Namespace) -> None:
     problems = []
     if options.score not in SCORES:
         problems.append(f"{unknown('score', options.score, SCORES)} (--score)")
-    if not 0 < options.keep <= 1:
+    given = [f for f in AMOUNTS if getattr(options, f) is not None]
+    if len(given) > 1:
+        flags = " and ".join(f"--{field.replace('_', '-')}" for field in given)
+        problems.append(f"{flags} say how much stays in {len(given)} ways: give one of them.")
+    if options.keep is not None and not 0 < options.keep <= 1:
         problems.append(f"--keep={options.keep}, expected a share more than 0 and at most 1.")
     if not 0 <= options.floor <= 1:
         problems.append(f"--floor={options.floor}, expected a share from 0 to 1.")
-    if options.parameters and options.multiply_adds:
-        problems.append("--parameters and --multiply-adds are two budgets: give one of them.")
-    if options.finetune_epochs is not None and options.finetune_epochs < 1:
-        problems.append(f"--finetune-epochs={options.finetune_epochs}, expected 1 or more.")
-    if not options.finetune_rate > 0:
-        problems.append(f"--finetune-rate={options.finetune_rate}, expected more than 0.")
+    for field in ("parameters", "multiply_adds", "finetune_epochs"):
+        count = getattr(options, field)
+        if count is not None and count < 1:
+            problems.append(f"--{field.replace('_', '-')}={count}, expected 1 or more.")
+    if options.ungraft is not None and not 0 <= options.ungraft < math.inf:
+        problems.append(f"--ungraft={options.ungraft}, expected a number of points, 0 or more.")
+    if not 0 < options.finetune_rate < math.inf:
+        problems.append(f"--finetune-rate={options.finetune_rate}, expected a number more than 0.")
     if options.weights and not (Path(options.weights) / "checkpoints").is_dir():
         problems.append(
             f"--weights={options.weights} is no training run: expected the directory that it was"
@@ -111,6 +130,24 @@ def check_choices(options: argparse.Namespace) -> None:
         )
     if problems:
         raise WrongInput(problems)
+
+
+def check_network(config: ConfigDict, options: argparse.Namespace) -> None:
+    """Raises `WrongInput` where the network has nothing of what is asked for."""
+    from senet_jax import create_model, loading
+    from senet_jax.pruning.ranking import ranked_layers
+    from senet_jax.pruning.ungrafting import foldable_layers
+    from train.errors import refusals
+
+    name, fields = config.model.name, config.model.options.to_dict()
+    with refusals():
+        if options.weights:
+            saved = loading.describe(options.weights)["model"]
+            name, fields = saved["name"], saved["options"]
+        model = create_model(name, **fields)
+        ranked_layers(options.score, model)
+        if options.ungraft is not None:
+            foldable_layers(model)
 
 
 def claim(workdir: Path, options: argparse.Namespace) -> None:
@@ -123,9 +160,13 @@ def claim(workdir: Path, options: argparse.Namespace) -> None:
         changed = [
             f"{k} is {asked.get(k)}, was {v}" for k, v in before.items() if asked.get(k) != v
         ]
+        trained = workdir / "trained"
+        reuse = ""
+        if (trained / "checkpoints").is_dir():
+            reuse = f" (with --weights={trained}, its network need not be trained again)"
         raise WrongInput(
-            f"{workdir} belongs to another pruning: {'; '.join(changed)}. Give another --workdir,"
-            " or the same options to go on with that one."
+            f"{workdir} belongs to another pruning: {'; '.join(changed)}. Give another --workdir"
+            f"{reuse}, or the same options to go on with that one."
         )
     workdir.mkdir(parents=True, exist_ok=True)
     write_json(file, asked)
@@ -144,7 +185,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--workdir", required=True, help="where everything is written")
     add("--weights", metavar="DIR", help="a training run to prune instead of training anew")
     add("--score", default="gate_consumer", help="how channels are ranked; see docs/pruning.md")
-    add("--keep", type=float, default=0.5, help="share of the channels that stay")
+    add("--keep", type=float, help="share of the channels that stay, by default 0.5")
     add("--parameters", type=int, help="a budget for the whole network, instead of --keep")
     add("--multiply-adds", type=int, help="a budget for an image, instead of --keep")
     add("--floor", type=float, default=0.1, help="share of each block's channels that stays")

@@ -9,6 +9,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from senet_jax import loading
 from train.errors import WrongInput
@@ -17,6 +18,8 @@ from train.prune import CHOICES
 # ranked by, after which training -> share kept -> stage -> accuracies, per cent
 Curves = dict[str, dict[float, dict[str, list[float]]]]
 
+BUDGETS = ("parameters", "multiply_adds")
+SHOWN = ("score", "keep", "weights")  # choices by which prunings are told apart, or seeds differ
 STAGES = ("before", "cut", "fine-tuned")
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")  # told apart by the colour-blind
 MARKS = "os^D"
@@ -26,13 +29,23 @@ def read_curves(workdirs: Sequence[Path]) -> Curves:
     """Test accuracies of finished prunings.
 
     Raises:
-      WrongInput: one of them is none.
+      WrongInput: one of them is none, has a budget, or differs in what the table does not show.
     """
+    rest: dict[str, Any] | None = None
     curves: Curves = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
     for workdir in workdirs:
         if not (workdir / "report.json").exists():
             raise WrongInput(f"{workdir} has no report.json: expected a pruning that has ended.")
         asked = json.loads((workdir / CHOICES).read_text())
+        if any(asked[field] is not None for field in BUDGETS):
+            raise WrongInput(f"{workdir} was cut to a budget: expected prunings by --keep alone.")
+        others = {field: value for field, value in asked.items() if field not in SHOWN}
+        rest = others if rest is None else rest
+        if changed := [f"{field} is {v}" for field, v in others.items() if rest.get(field) != v]:
+            raise WrongInput(
+                f"{workdir} is another experiment than {workdirs[0]}: {', '.join(changed)}. Give"
+                " prunings that differ in score, keep, config and seed alone."
+            )
         penalty = loading.describe(workdir / "cut")["config"]["penalty"]["name"]
         trained = "no penalty" if penalty == "none" else f"{penalty} penalty"
         stages = json.loads((workdir / "report.json").read_text())["stages"]

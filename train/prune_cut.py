@@ -1,6 +1,7 @@
 """The step from a trained network to a smaller one that starts where it has stopped."""
 
 import argparse
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -73,7 +74,7 @@ def pairs(batches: Batches, data: Data) -> Pairs:
 def _plan(
     ranking: dict[str, np.ndarray], model: nn.Module, data: Data, options: argparse.Namespace
 ) -> pruning.Plan:
-    if not (options.parameters or options.multiply_adds):
+    if options.keep is not None:
         return pruning.keep_share(ranking, options.keep, floor=options.floor)
     return pruning.keep_budget(
         ranking,
@@ -100,6 +101,8 @@ def _without_idle_gates(
 
 def _save(workdir: Path, variables: Variables, description: dict[str, Any]) -> None:
     """As the one checkpoint of a run that has not begun."""
+    if workdir.exists():  # of a cut that was killed before it wrote cut.json
+        shutil.rmtree(workdir)
     params, batch_stats = variables["params"], variables["batch_stats"]
     zero = jnp.zeros((), jnp.int32)
     state = State(zero, jnp.uint32(0), params, batch_stats, opt_state={}, ema={})

@@ -18,9 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
+from ml_collections import ConfigDict
+
 from train.__main__ import WRONG_INPUT
 from train.config import load_page, read_config
-from train.errors import WrongInput
+from train.errors import WrongInput, refusals
 from train.interrupt import Interrupted
 from train.sweep_jobs import Environment, Job, last_words, places_for, run_jobs
 from train.sweep_picture import write_png
@@ -68,7 +70,7 @@ class Sweep:
 
 
 def main(arguments: list[str]) -> int:
-    """Runs a sweep; returns the exit code, 1 if a run has failed."""
+    """Runs a sweep; returns the exit code, 1 if a run or the timing has failed."""
     warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr)
     options, overrides = _parser().parse_known_args(arguments)
     environment = dict(os.environ)
@@ -79,7 +81,7 @@ def main(arguments: list[str]) -> int:
         file, workdir = Path(options.config), Path(options.workdir).absolute()
         sweep = Sweep(file, _page(file), workdir, tuple(overrides), options.seeds)
         places = places_for(options.jobs, environment)
-        failed = run_sweep(sweep, places, environment, timed=options.time)
+        well = run_sweep(sweep, places, environment, timed=options.time)
     except WrongInput as error:
         print(f"error: {error}", file=sys.stderr)
         return WRONG_INPUT
@@ -89,35 +91,38 @@ def main(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         print("Stopped without saving.", file=sys.stderr)
         return 128 + signal.SIGINT
-    return FAILED if failed else 0
+    return 0 if well else FAILED
 
 
 def run_sweep(
     sweep: Sweep, places: Sequence[Environment], environment: Environment, *, timed: bool
-) -> list[Job]:
-    """Runs what has not ended yet, then writes the table; returns the runs that failed."""
+) -> bool:
+    """Runs what has not ended yet, then writes the table; returns whether nothing has failed."""
     jobs = checked_jobs(sweep)
     environment = environment | {"JAX_COMPILATION_CACHE_DIR": str(sweep.workdir / COMPILED)}
     # A seed of every variant before the next: stopped at any time, there is something to compare.
     by_seed = [job for of_one_seed in zip(*jobs.values(), strict=True) for job in of_one_seed]
     waiting = [job for job in by_seed if not _has_ended(job)]
-    ended, failed = len(by_seed) - len(waiting), []
+    ended, well = len(by_seed) - len(waiting), True
     print(f"{len(by_seed)} runs of {len(jobs)} variants; {ended} have ended before.", flush=True)
 
     def done(job: Job, code: int, seconds: float) -> None:
-        nonlocal ended
+        nonlocal ended, well
         ended += 1
-        if code:
-            failed.append(job)
+        well = well and not code
         said = f"failed, exit code {code}: " if code else ""
         place = f"[{ended}/{len(by_seed)}] {job.name}"
         print(f"{place}: {said}{last_words(job)} ({seconds:.0f} s)", flush=True)
 
     run_jobs(waiting, places, environment, done)
-    if timed:
-        _measure_steps(sweep, jobs, environment)
     _write(sweep, jobs)
-    return failed
+    pages = _untimed(sweep, jobs) if timed else []
+    if pages and not _measure_steps(sweep, pages, environment):
+        print("The steps could not be timed, so the table has no new times.", file=sys.stderr)
+        return False
+    if pages:
+        _write(sweep, jobs)
+    return well
 
 
 def checked_jobs(sweep: Sweep) -> dict[str, list[Job]]:
@@ -127,14 +132,16 @@ def checked_jobs(sweep: Sweep) -> dict[str, list[Job]]:
       WrongInput: all that is wrong with any of them.
     """
     from train.check import check  # slow: JAX and all that
-    from train.workdir import check_workdir
+    from train.workdir import check_directory, check_workdir
 
+    check_directory(sweep.workdir)
     jobs: dict[str, list[Job]] = {}
     problems: list[str] = []
     for variant in sweep.page.VARIANTS:
         try:
             config = read_config(sweep.config_of(variant), sweep.overrides)
             check(config)
+            _check_network(config)
             first = config.seed
             jobs[variant] = [sweep.job(variant, first + i) for i in range(sweep.seeds)]
             for i, job in enumerate(jobs[variant]):
@@ -147,6 +154,20 @@ def checked_jobs(sweep: Sweep) -> dict[str, list[Job]]:
     return jobs
 
 
+def _check_network(config: ConfigDict) -> None:
+    """Raises `WrongInput` for gates that are penalised and not there, and for missing weights."""
+    from senet_jax import create_model
+    from senet_jax.models.spec import any_images
+    from senet_jax.sources import find_source
+    from train.penalty import check_penalty, make_penalty
+
+    model = create_model(config.model.name, **config.model.options.to_dict())
+    with refusals():
+        check_penalty(make_penalty(config, steps_per_epoch=1), model, any_images().shape[1:])
+        if config.model.init_from:
+            find_source(config.model.init_from, config.model.name)
+
+
 def _page(file: Path) -> ModuleType:
     page = load_page(file)
     if not getattr(page, "VARIANTS", ()):
@@ -156,16 +177,17 @@ def _page(file: Path) -> ModuleType:
     return page
 
 
-def _measure_steps(
-    sweep: Sweep, jobs: Mapping[str, Sequence[Job]], environment: Environment
-) -> None:
-    """Of the variants that have trained; in a process of its own, which may take the device."""
+def _untimed(sweep: Sweep, jobs: Mapping[str, Sequence[Job]]) -> list[str]:
+    """The variants that have trained, to be timed together; none if all have been."""
     trained = [v for v, runs in jobs.items() if any(_has_ended(job) for job in runs)]
     pages = [sweep.config_of(variant) for variant in trained]
-    if not pages or set(pages) <= set(step_times(sweep.workdir / TIMES)):
-        return
+    return [] if set(pages) <= set(step_times(sweep.workdir / TIMES)) else pages
+
+
+def _measure_steps(sweep: Sweep, pages: Sequence[str], environment: Environment) -> bool:
+    """In a process of its own, which may take the device; returns whether that went well."""
     command = [sys.executable, "-m", "train.sweep_timing", str(sweep.workdir / TIMES), *pages]
-    subprocess.run([*command, *sweep.overrides], env=environment, check=True)
+    return not subprocess.run([*command, *sweep.overrides], env=environment).returncode
 
 
 def _has_ended(job: Job) -> bool:

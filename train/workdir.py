@@ -20,10 +20,16 @@ from train.errors import WrongInput
 Result = dict[str, Any]
 
 
+def check_directory(workdir: Path) -> None:
+    """Raises `WrongInput` if this is a file, or lies below one."""
+    for path in (workdir, *workdir.parents):
+        if path.exists() and not path.is_dir():
+            raise WrongInput(f"{path} is a file, expected a directory: give another --workdir.")
+
+
 def check_workdir(workdir: Path, config: ConfigDict) -> None:
     """Raises `WrongInput` if another experiment lives here. Touches nothing."""
-    if workdir.exists() and not workdir.is_dir():
-        raise WrongInput(f"{workdir} is a file, expected a directory: give another --workdir.")
+    check_directory(workdir)
     saved = loading.saved_steps(loading.checkpoint_directory(workdir))
     if not saved and read_result(workdir) is None:
         return  # whatever was begun here, nothing came of it

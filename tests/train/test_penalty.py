@@ -77,6 +77,14 @@ def test_the_relative_penalty_does_not_see_a_factor_of_a_block(sown):
     np.testing.assert_allclose(gate_penalty(penalty, scaled)[0], value, rtol=1e-5)
 
 
+def test_the_relative_penalty_of_shut_gates_is_zero_and_leaves_them():
+    def value(x):
+        gates = jax.nn.relu(x * jnp.ones((2, 4)))
+        return gate_penalty(Penalty("relative", 1.0), {"block1": {"se": {"gates": (gates,)}}})[0]
+
+    assert jax.value_and_grad(value)(-1.0) == (0, 0)
+
+
 def test_the_weight_grows_linearly_in_the_warm_up():
     penalty = Penalty("l1", 3.0, warmup=4)
     np.testing.assert_allclose(penalty.weight_at(jnp.arange(6)), [0.75, 1.5, 2.25, 3, 3, 3])

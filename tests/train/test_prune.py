@@ -11,10 +11,11 @@ import jax
 import numpy as np
 import pytest
 
-from senet_jax import load
+from senet_jax import load, loading
 from senet_jax.summary import count_parameters
 from tests.train import small
 from train import prune_curve
+from train.check import check
 from train.checkpoints import Checkpoints
 from train.config import read_config
 from train.data import make_data
@@ -22,8 +23,8 @@ from train.errors import WrongInput
 from train.initial import initial_variables
 from train.loop import describe, initialiser, make_recipe
 from train.parallel import Devices
-from train.prune import _parser, check_choices, claim, finetuning, main
-from train.prune_cut import cut_network, pairs
+from train.prune import check_choices, check_network, claim, finetuning, main, parse
+from train.prune_cut import _save, cut_network, pairs
 from train.prune_report import accuracy, as_markdown
 from train.step import model_inputs
 
@@ -38,7 +39,7 @@ SETTINGS = (
 
 
 def choices(*arguments):
-    return _parser().parse_args(["--config=-", "--workdir=-", *arguments])
+    return parse(["--config=-", "--workdir=-", *arguments])[0]
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +86,7 @@ def test_fine_tuning_starts_from_the_cut_variables(config, data, cut):
     found = json.loads((cut / "cut.json").read_text())
     tuned = finetuning(config, found["model"], cut / "cut", choices("--finetune-rate=0.25"))
     assert (tuned.penalty.name, tuned.schedule.epochs) == ("none", 1)
+    check(tuned)
     assert tuned.schedule.learning_rate == config.schedule.learning_rate / 4
     recipe, devices = make_recipe(tuned, data, Devices()), Devices()
     init = initialiser(tuned, data, recipe)
@@ -147,6 +149,10 @@ def test_the_report_compares_with_the_network_before():
     assert "| stage1/block1 | 0.0100 | 0.25 |\n" in text
 
 
+def asked(options):
+    return json.dumps({k: v for k, v in vars(options).items() if k not in ("workdir", "config")})
+
+
 def test_prunings_side_by_side(tmp_path, cut, capsys):
     """Two seeds of one ranking; the penalty is read off the network that was cut."""
     workdirs = [tmp_path / "0", tmp_path / "1"]
@@ -160,6 +166,13 @@ def test_prunings_side_by_side(tmp_path, cut, capsys):
     row = "| gate_consumer, hinge penalty | 25 | 2 | 98.00 ± 0.00 | 50.00 ± 0.00 | 91.00 ± 1.41 |"
     assert row in capsys.readouterr().out
     assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
+    (tmp_path / "1" / "choices.json").write_text(asked(choices("--floor=0.3")))
+    assert prune_curve.main([f"--out={tmp_path / 'curve.png'}", *map(str, workdirs)]) == 2
+    said = capsys.readouterr().err
+    assert f"1 is another experiment than {workdirs[0]}: floor is 0.3. Give prunings" in said
+    (tmp_path / "1" / "choices.json").write_text(asked(choices("--parameters=9")))
+    assert prune_curve.main([f"--out={tmp_path / 'curve.png'}", *map(str, workdirs)]) == 2
+    assert "1 was cut to a budget: expected prunings by --keep alone" in capsys.readouterr().err
     assert prune_curve.main([f"--out={tmp_path / 'curve.png'}", str(tmp_path)]) == 2
     assert "has no report.json: expected a pruning that has ended" in capsys.readouterr().err
 
@@ -170,7 +183,16 @@ def test_prunings_side_by_side(tmp_path, cut, capsys):
         (["--score=gates"], r"Unknown score 'gates'. Did you mean 'gate'\?.*\(--score\)"),
         (["--keep=0"], r"--keep=0.0, expected a share more than 0 and at most 1."),
         (["--weights=nowhere"], r"--weights=nowhere is no training run: expected the directory"),
-        (["--parameters=9", "--multiply-adds=9"], "are two budgets: give one of them."),
+        (
+            ["--parameters=0", "--multiply-adds=9"],
+            "--parameters and --multiply-adds say how much stays in 2 ways: give one of them.",
+        ),
+        (["--keep=0.2", "--parameters=9"], "--keep and --parameters say how much stays in 2 ways"),
+        (["--parameters=0"], "--parameters=0, expected 1 or more."),
+        (["--multiply-adds=-3"], "--multiply-adds=-3, expected 1 or more."),
+        (["--ungraft=nan"], "--ungraft=nan, expected a number of points, 0 or more."),
+        (["--ungraft=-2"], "--ungraft=-2.0, expected a number of points, 0 or more."),
+        (["--finetune-rate=inf"], "--finetune-rate=inf, expected a number more than 0."),
         (["--finetune-epochs=0"], "--finetune-epochs=0, expected 1 or more."),
     ],
 )
@@ -179,11 +201,77 @@ def test_wrong_choices_are_refused(arguments, answer):
         check_choices(choices(*arguments))
 
 
+@pytest.mark.parametrize(
+    ("changed", "arguments", "answer"),
+    [
+        (
+            ["--config.model.options.attention=none"],
+            [],
+            "score 'gate_consumer' is of gates and no block has any",
+        ),
+        (
+            ["--config.model.options.attention=none"],
+            ["--score=slimming", "--ungraft=1"],
+            "No block of this network has gates that weights can take over",
+        ),
+        (["--config.model.options.attention=eca"], ["--score=random"], "No channel of this"),
+    ],
+)
+def test_what_the_network_does_not_have_is_told_at_once(changed, arguments, answer):
+    config = read_config("configs/pruning.py", changed)
+    with pytest.raises(WrongInput, match=answer):
+        check_network(config, choices(*arguments))
+
+
+def test_other_families_are_refused_at_once():
+    config = read_config("configs/pruning.py", ["--config.model.name=regnety_002"])
+    with config.unlocked():
+        config.model.options = {}
+    with pytest.raises(WrongInput, match="cannot be pruned: expected a ResNet or a MobileNet"):
+        check_network(config, choices("--score=random"))
+
+
+def test_of_a_trained_network_its_own_description_counts(config, trained):
+    other = read_config("configs/pruning.py", ["--config.model.options.attention=none"])
+    check_network(other, choices(f"--weights={trained}"))
+    with pytest.raises(WrongInput, match="no block has any"):
+        check_network(other, choices())
+
+
+def test_a_refused_pruning_leaves_no_directory(tmp_path, capsys):
+    workdir = tmp_path / "pruned"
+    plain = ["--config=configs/pruning.py", "--config.model.options.attention=none"]
+    assert main([*plain, f"--workdir={workdir}"]) == 2
+    assert "of gates and no block has any" in capsys.readouterr().err
+    assert not workdir.exists()
+
+
+@pytest.mark.parametrize("below", ["", "further/down"])
+def test_a_file_is_no_directory(tmp_path, below, capsys):
+    file = tmp_path / "file"
+    file.touch()
+    assert main(["--config=configs/pruning.py", f"--workdir={file / below}"]) == 2
+    assert f"error: {file} is a file, expected a directory" in capsys.readouterr().err
+
+
 def test_a_directory_of_another_pruning_is_refused(tmp_path):
-    claim(tmp_path, choices("--keep=0.5"))
+    claim(tmp_path, choices())
     claim(tmp_path, choices("--keep=0.5"))
     with pytest.raises(WrongInput, match=r"another pruning: keep is 0.25, was 0.5\. Give another"):
         claim(tmp_path, choices("--keep=0.25"))
+    trained = tmp_path / "trained"
+    (trained / "checkpoints").mkdir(parents=True)
+    with pytest.raises(WrongInput, match=rf"another --workdir \(with --weights={trained}, its"):
+        claim(tmp_path, choices("--keep=0.25"))
+
+
+def test_a_cut_that_was_killed_is_written_anew(tmp_path):
+    """What a kill has left between checkpoint and cut.json is of other statistics, perhaps."""
+    for value in (1.0, 2.0):
+        variables = {"params": {"a": np.full(3, value)}, "batch_stats": {"a": np.zeros(3)}}
+        _save(tmp_path / "cut", variables, {"model": {"name": "resnet20", "options": {}}})
+    restored = loading.read_variables(loading.checkpoint_directory(tmp_path / "cut"), 0)
+    np.testing.assert_array_equal(restored["params"]["a"], 2)
 
 
 def test_a_budget_that_cannot_be_met_is_told(tmp_path, config, trained):

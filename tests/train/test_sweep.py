@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,10 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from train import sweep
+from train.config import load_page
 from train.errors import WrongInput
 from train.interrupt import Interrupted
-from train.sweep import main
+from train.sweep import Sweep, main, run_sweep
 from train.sweep_jobs import Job, last_words, places_for, run_jobs
+from train.sweep_table import Row
 
 CHECKOUT = Path(__file__).parents[2]
 PAGE = """
@@ -110,10 +114,31 @@ def test_what_is_wrong_with_a_variant_is_told_before_anything_runs(tmp_path, pag
     said = refused(capsys, *broken, "--config.optimizer.name=sdg", "--config.schedule.epochs=0")
     assert said.count("Unknown optimizer 'sdg'") == 3
     assert "  - plain: config.schedule.epochs is 0, expected 1 or more." in said
+    said = refused(capsys, *broken, "--config.penalty.name=l1", "--config.penalty.weight=1")
+    assert "  - plain: config.penalty.name is 'l1', which is of gates, and the network has" in said
+    assert "  - wide: reduction=64 leaves no unit" in said
+    said = refused(capsys, *broken, "--config.model.init_from=no/where")
+    assert said.count("There is nothing at no/where: expected the directory of a training") == 3
     assert not (tmp_path / "sweep").exists()
+    below = f"--workdir={page}/further/down"
+    assert refused(capsys, broken[0], below).startswith(f"error: {page} is a file, expected a dir")
     assert "expected to be 1 or more" in refused(capsys, *broken, "--seeds=0")
     page.write_text("def get_config(variant): ...")
     assert f"{page} names no variants: expected VARIANTS" in refused(capsys, *broken)
+
+
+def test_a_timing_that_fails_is_told_beside_the_table(tmp_path, page, monkeypatch, capfd):
+    """As if all had trained, with another program as the timing's."""
+    asked = Sweep(page, load_page(page), tmp_path / "sweep", (), 1)
+    jobs = {"se": [asked.job("se", 0)]}
+    jobs["se"][0].workdir.mkdir(parents=True)
+    (jobs["se"][0].workdir / "result.json").touch()
+    monkeypatch.setattr(sweep, "checked_jobs", lambda _: jobs)
+    monkeypatch.setattr(sweep, "read_row", lambda name, *_: Row(name, (0.5,), 1, 1))
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))
+    assert not run_sweep(asked, [{}], dict(os.environ), timed=True)
+    assert "The steps could not be timed, so the table has no new times." in capfd.readouterr().err
+    assert "| se | 50.00 | 1 |" in (tmp_path / "sweep" / "table.md").read_text()
 
 
 def test_jobs_get_a_gpu_or_a_thread_each():

@@ -68,7 +68,7 @@ def refused(tmp_path, capsys, data_dir):
         ),
         (
             "--config.data.name=digit",
-            "Unknown data set 'digit'. Did you mean 'digits'? There are: digits.",
+            "Unknown data set 'digit'. Did you mean 'digits'? There are: digits, folder.",
         ),
         (
             "--config.optimizer.name=sdg",
@@ -102,6 +102,15 @@ def refused(tmp_path, capsys, data_dir):
             "--config.schedule.learning_rate=nan",
             "config.schedule.learning_rate is nan, expected a number.",
         ),
+        (
+            "--config.penalty.name=l1",
+            "config.penalty.name is 'l1', but its weight is 0, so it does nothing: give it one",
+        ),
+        (
+            "--config.penalty.weight=3",
+            "config.penalty.weight is 3.0, but there is no penalty: name one",
+        ),
+        ("--config.penalty.rate=7", "config.penalty.rate is 7.0, expected a mean gate, 0 to 1."),
         ("--config.ema_decay=1", "config.ema_decay is 1.0, expected at least 0 and less than 1."),
         ("--config.data.batch_size=-64", "config.data.batch_size is -64, expected 1 or more."),
         ("--config.data.augment.scale=2", "augment.scale is 2.0, expected at least 0 and below 1."),
@@ -131,7 +140,8 @@ def test_a_reduction_larger_than_the_channels_is_refused_by_the_library(refused)
 
 
 def test_a_penalty_of_gates_is_refused_for_a_plain_network(refused):
-    said = refused("--config.penalty.name=l1", "--config.model.options.attention=none")
+    penalty = "--config.penalty.name=l1", "--config.penalty.weight=1"
+    said = refused(*penalty, "--config.model.options.attention=none")
     assert said.startswith("config.penalty.name is 'l1', which is of gates, and the network has no")
 
 
