@@ -94,7 +94,7 @@ def _penalty(config: ConfigDict) -> Iterator[str]:
     if name == NONE and weight:
         yield (
             f"config.penalty.weight is {weight}, but there is no penalty: name one"
-            " (--config.penalty.name=hinge), or leave the weight at 0."
+            " (--config.penalty.name=hinge), or take its weight away (--config.penalty.weight=0)."
         )
     if name in PENALTIES and name != NONE and not weight:
         yield (

@@ -140,13 +140,13 @@ def checked_jobs(sweep: Sweep) -> dict[str, list[Job]]:
     for variant in sweep.page.VARIANTS:
         try:
             config = read_config(sweep.config_of(variant), sweep.overrides)
-            check(config)
-            _check_network(config)
             first = config.seed
             jobs[variant] = [sweep.job(variant, first + i) for i in range(sweep.seeds)]
             for i, job in enumerate(jobs[variant]):
                 config.seed = first + i
+                check(config)
                 check_workdir(job.workdir, config)
+            _check_network(config)
         except WrongInput as error:
             problems += [f"{sweep.name(variant)}: {problem}" for problem in error.problems]
     if problems:

@@ -114,6 +114,8 @@ def test_what_is_wrong_with_a_variant_is_told_before_anything_runs(tmp_path, pag
     said = refused(capsys, *broken, "--config.optimizer.name=sdg", "--config.schedule.epochs=0")
     assert said.count("Unknown optimizer 'sdg'") == 3
     assert "  - plain: config.schedule.epochs is 0, expected 1 or more." in said
+    said = refused(capsys, *broken, "--config.seed=4294967295")
+    assert said.count("config.seed is 4294967296, expected 0 to 4,294,967,295.") == 3
     said = refused(capsys, *broken, "--config.penalty.name=l1", "--config.penalty.weight=1")
     assert "  - plain: config.penalty.name is 'l1', which is of gates, and the network has" in said
     assert "  - wide: reduction=64 leaves no unit" in said
