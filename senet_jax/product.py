@@ -174,6 +174,13 @@ def _by_image(g, a, w):
     return jnp.einsum("n...c,nmc->n...m", g, weights, preferred_element_type=accumulator(g))
 
 
+def pays(x: Product) -> bool:
+    """Whether a batch has positions enough for its statistics: `S w` costs as many multiply-adds as
+    the features of m positions.
+    """
+    return math.prod(x.y.shape[:-1]) >= 4 * x.w.shape[0]
+
+
 def outweighs(x: Product) -> bool:
     """Whether a matrix `[m, C]` for each image is larger than the features."""
     return math.prod(x.y.shape[1:-1]) < 2 * x.w.shape[0]

@@ -172,6 +172,17 @@ def test_nothing_of_the_maps_size_is_computed_for_statistics_and_gates():
     assert max(sizes) == x.y.size < np.prod(x.shape)
 
 
+@pytest.mark.parametrize(("images", "deferred"), [(1, False), (2, True)])
+def test_a_small_batch_is_written(images, deferred):
+    """16 positions an image, 8 channels in: below 32 the statistics would cost too much."""
+    x = random_product((images, 4, 4, 8), 16, dtype=np.float32)
+    variables = BatchNorm().init(jax.random.key(0), x)
+    u, _ = BatchNorm().apply(variables, x, mutable=["batch_stats"])
+    assert isinstance(u.x, Product) == deferred
+    u = BatchNorm(use_running_average=True).apply(variables, x)
+    assert isinstance(u.x, Product)  # no statistics are computed
+
+
 @pytest.mark.parametrize("train", [True, False])
 def test_the_norm_of_a_product_is_that_of_its_array(train):
     x = random_product((6, 4, 3, 4), 8, dtype=np.float32)

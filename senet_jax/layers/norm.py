@@ -53,7 +53,8 @@ class BatchNorm(nn.Module):
         if self.fused not in (True, False, "pallas"):
             raise ValueError(f"fused={self.fused!r}, expected True, False or 'pallas'.")
         if isinstance(x, Product):
-            x = Product(x.y, x.w, kernel=self.fused == "pallas") if self.fused else x.array()
+            defers = self.fused and (self.use_running_average or product.pays(x))
+            x = Product(x.y, x.w, kernel=self.fused == "pallas") if defers else x.array()
         if self.folded:
             return self._folded(x)
         channels = x.shape[-1]
