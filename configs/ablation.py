@@ -11,8 +11,6 @@ On 360 test images all of these differ by noise: the page shows that each varian
 costs, and is the protocol for larger data.
 """
 
-from typing import Any
-
 from ml_collections import ConfigDict
 
 from configs.defaults import defaults
@@ -79,7 +77,7 @@ def get_config(variant: str = "se") -> ConfigDict:
     return base(**OPTIONS[variant])
 
 
-def base(**options: Any) -> ConfigDict:
+def base(**options: object) -> ConfigDict:
     """A small network and a short recipe, with these options of the model."""
     config = defaults()
 
