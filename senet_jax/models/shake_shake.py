@@ -55,7 +55,7 @@ class ShakeShake(nn.Module):
     def features(self, images: jax.Array, *, train: bool = False) -> tuple[jax.Array, ...]:
         """The stem's output and every stage's, the last one activated."""
         check_images(images)
-        conv, norm = bound_layers(self, train)
+        conv, norm = bound_layers(self, train, deferred=False)
         x, _ = Stem(STEM_WIDTH, STEMS["cifar"], conv, norm, None, name="stem")(images)
         levels = [x]
         for i, size in enumerate(self.stage_sizes):
