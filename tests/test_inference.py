@@ -13,6 +13,9 @@ from tests.models.shrink import shrink
 from tests.models.test_any_attention import BACKBONES
 from tests.models.twins import random_images, random_variables
 
+# the Inceptions take a quarter of a minute each
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in BACKBONES[-2:]]
+
 
 def logits(model, variables, images):
     return jax.jit(model.apply)(variables, images)
@@ -27,7 +30,7 @@ def bottleneck():
     return model, random_variables(model, images), images
 
 
-@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("backbone", [*BACKBONES[:-2], *SLOW])
 def test_logits_stay_and_statistics_go(backbone):
     model, _, size = shrink(backbone)
     images = random_images(size=size)
