@@ -13,7 +13,7 @@ costs, and is the protocol for larger data.
 
 from ml_collections import ConfigDict
 
-from configs.defaults import defaults
+from configs import digits
 
 SE = {"name": "se", "divisor": 1}  # divisor: C / r rounded, at least 1
 
@@ -78,33 +78,12 @@ def get_config(variant: str = "se") -> ConfigDict:
 
 
 def base(**options: object) -> ConfigDict:
-    """A small network and a short recipe, with these options of the model."""
-    config = defaults()
-
-    config.data.name = "digits"
-    config.data.batch_size = 128
-    config.data.in_memory = True
-    config.data.augment.shift = 1.0
-    config.data.augment.rotate = 15.0
-    config.data.augment.scale = 0.15
-    config.data.augment.shear = 10.0
-
-    config.model.name = "seresnet20"
+    """The digits' recipe, shorter, on a smaller network with these options."""
+    config = digits.get_config()
     with config.unlocked():
         config.model.options.stage_sizes = (1, 1, 1)
         config.model.options.update(options)
-
-    config.optimizer.name = "sgd"
-    config.optimizer.weight_decay = 5e-4
-
-    config.schedule.name = "cosine"
     config.schedule.epochs = 20
-    config.schedule.learning_rate = 0.2
     config.schedule.warmup_epochs = 2.0
-
-    config.label_smoothing = 0.1
     config.ema_decay = 0.95
-
-    config.evaluation.every_epochs = 10
-    config.evaluation.batch_size = 512
     return config

@@ -31,7 +31,8 @@ def fits(maps: Maps) -> bool:
     """
     products = [x for x, _, _ in maps if isinstance(x, Product)]
     return bool(products) and all(
-        x.dtype.itemsize == 2 and x.shape[-1] % COLUMNS == 0 and _depth(x) >= 16 for x in products
+        x.dtype.itemsize == 2 and x.shape[-1] % COLUMNS == 0 and _depth(x.w.shape[0]) >= 16
+        for x in products
     )
 
 
@@ -86,7 +87,7 @@ def _kernel(act, positions, maps, array, out):
 
 
 def _multiplied(y, w, read, n, rows, columns):
-    depth = min(DEPTH, y.shape[-1] & -y.shape[-1])
+    depth = min(DEPTH, _depth(y.shape[-1]))
 
     def add(k, total):
         inner = pl.ds(k * depth, depth)
@@ -97,7 +98,6 @@ def _multiplied(y, w, read, n, rows, columns):
     return jax.lax.fori_loop(0, y.shape[-1] // depth, add, start)
 
 
-def _depth(x):
+def _depth(channels: int) -> int:
     """The largest power of two that divides the channels in."""
-    m = x.w.shape[0]
-    return m & -m
+    return channels & -channels

@@ -16,6 +16,7 @@ once. Shapes are `[N, *spatial, C]` with any number of spatial axes; statistics 
 (float64 for float64 features).
 """
 
+import math
 from collections.abc import Callable
 from functools import partial
 
@@ -24,7 +25,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from senet_jax import functional, product
-from senet_jax.product import Product, accumulator
+from senet_jax.product import Product, accumulator, spread, wide, written_on_gpu
 
 __all__ = ["AffineMap", "Features", "finish", "moments", "scale", "shift", "squeeze"]
 
@@ -76,7 +77,7 @@ def _moments_fwd(x, about):
 
 def _moments_bwd(residuals, cotangents):
     x, about = residuals
-    first, second = (_spread(g / _positions(x), x) for g in cotangents)
+    first, second = (spread(g / math.prod(x.shape[1:-1]), x) for g in cotangents)
     dx = first + 2 * _centred(x, about) * second
     return dx.astype(x.dtype), jnp.zeros_like(about)
 
@@ -107,7 +108,7 @@ def scale(u: Features, s: jax.Array) -> Features:
 def shift(u: Features, t: jax.Array) -> Features:
     """Features plus a value per image and channel `[N, C]`; an `AffineMap` stays deferred."""
     if not isinstance(u, AffineMap):
-        return (u + _spread(t, u)).astype(u.dtype)
+        return (u + spread(t, u)).astype(u.dtype)
     mean = None if u.mean is None else u.mean + t
     return AffineMap(u.x, u.a, u.b + t, mean)
 
@@ -132,9 +133,9 @@ def finish(
 
 def _worth_deferring(u):
     """`u.x`, computed if it is a product whose map differs by image and is small."""
-    if not isinstance(u.x, Product) or u.a.shape[0] == 1:
-        return u.x
-    return u.x.array() if 4 * _positions(u.x) < u.x.w.shape[0] else u.x
+    if isinstance(u.x, Product) and u.a.shape[0] > 1 and product.far_outweighs(u.x):
+        return u.x.array()
+    return u.x
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -146,9 +147,7 @@ def _tail_fwd(act, maps, array):
     if array is not None:
         # Without the barrier a GPU computes the earlier tails of the stage again inside this one (3
         # to 5 maps read instead of 2); a TPU is better off without it.
-        array = jax.lax.platform_dependent(
-            array, cuda=jax.lax.optimization_barrier, default=lambda x: x
-        )
+        array = written_on_gpu(array)
     composed = partial(_composed, act)
     if any(isinstance(x, Product) and x.kernel for x, _, _ in maps):
         from senet_jax import epilogue  # Pallas, for those who ask for it
@@ -172,13 +171,14 @@ def _tail_bwd(act, residuals, g):
     else:
         g = g_for_x = _through(act, g, maps, array, out)
     d_maps = []
+    d_x: jax.Array | Product
     for x, a, b in maps:
         if isinstance(x, Product):
-            dx, da = product.pulled_back(x, a, g.astype(x.dtype))
+            d_x, d_a = product.pulled_back(x, a, g.astype(x.dtype))
         else:
-            dx = (_spread(a, x) * _wide(g_for_x)).astype(x.dtype)
-            da = _reduce_like(_wide(g) * _wide(x), a)
-        d_maps.append((dx, da, _reduce_like(_wide(g), b)))
+            d_x = (spread(a, x) * wide(g_for_x)).astype(x.dtype)
+            d_a = _reduce_like(wide(g) * wide(x), a)
+        d_maps.append((d_x, d_a, _reduce_like(wide(g), b)))
     return tuple(d_maps), None if array is None else g.astype(array.dtype)
 
 
@@ -190,7 +190,7 @@ def _through(act, g, maps, array, out):
     if act is None:
         return g
     if act is not jax.nn.relu:
-        return jax.vjp(act, _sum(_again(maps), array))[1](g.astype(accumulator(g)))[0]
+        return jax.vjp(act, _sum(_again(maps), array))[1](wide(g))[0]
     return jnp.where(out > 0, g, 0)  # from the saved output
 
 
@@ -216,7 +216,7 @@ def _masked_twice(maps, out, g):
 
 
 def _sum(maps, array):
-    total = sum(_values(x) * _spread(a, x) + _spread(b, x) for x, a, b in maps)
+    total = sum(_values(x) * spread(a, x) + spread(b, x) for x, a, b in maps)
     return total if array is None else total + array.astype(total.dtype)
 
 
@@ -228,11 +228,7 @@ def _again(maps):
 
 
 def _values(x):
-    return product.exact_pointwise(x.y, x.w) if isinstance(x, Product) else _wide(x)
-
-
-def _wide(x):
-    return x.astype(accumulator(x))
+    return product.exact_pointwise(x.y, x.w) if isinstance(x, Product) else wide(x)
 
 
 def _reduce_like(g, small):
@@ -244,21 +240,8 @@ def _reduce_like(g, small):
 
 
 def _centred(x, about):
-    wide = x.astype(accumulator(x))
-    return wide - about.astype(wide.dtype).reshape((1,) * (x.ndim - 1) + (-1,))
-
-
-def _spread(small, x):
-    """`[N or 1, C]` -> `[N or 1, 1, ..., 1, C]`, to meet `x`."""
-    return small.reshape(small.shape[:1] + (1,) * (x.ndim - 2) + small.shape[1:])
+    return wide(x) - about.astype(accumulator(x)).reshape((1,) * (x.ndim - 1) + (-1,))
 
 
 def _spatial_axes(x):
     return tuple(range(1, x.ndim - 1))
-
-
-def _positions(x):
-    count = 1
-    for n in x.shape[1:-1]:
-        count *= n
-    return count

@@ -60,14 +60,13 @@ class Product:
 
     def squeeze(self) -> jax.Array:
         """The mean over positions `[N, C]`, float32, from y alone."""
-        return jnp.matmul(_means(self.y), _wide(self.w), precision=FULL)
+        return jnp.matmul(_means(self.y), wide(self.w), precision=FULL)
 
 
 def defer(y: jax.Array, w: jax.Array) -> Product:
     """A 1x1 convolution of y, not computed yet."""
     # A GPU would otherwise write y twice, in float32 for its means and then rounded.
-    y = jax.lax.platform_dependent(y, cuda=jax.lax.optimization_barrier, default=lambda y: y)
-    return Product(y, w)
+    return Product(written_on_gpu(y), w)
 
 
 def pointwise(y: jax.Array, w: jax.Array) -> jax.Array:
@@ -77,13 +76,12 @@ def pointwise(y: jax.Array, w: jax.Array) -> jax.Array:
 
 def exact_pointwise(y: jax.Array, w: jax.Array) -> jax.Array:
     """The same, float32 as the chip adds it up where that is free: no gradient is defined."""
-    wide = partial(_as_convolution, out=accumulator(y))
     return jax.lax.platform_dependent(
         y,
         w,
         cpu=partial(_as_matrices, out=accumulator(y)),
-        cuda=lambda y, w: _wide(_as_convolution(y, w)),  # cuDNN writes what it is given
-        default=wide,
+        cuda=lambda y, w: wide(_as_convolution(y, w)),  # cuDNN writes what it is given
+        default=partial(_as_convolution, out=accumulator(y)),
     )
 
 
@@ -94,7 +92,7 @@ def statistics(x: Product, about: jax.Array, groups: int) -> tuple[jax.Array, ja
     `about` `[C]` is a constant for the gradient.
     """
     m = x.w.shape[0]
-    w, z = _wide(x.w), _means(x.y)
+    w, z = wide(x.w), _means(x.y)
     offsets = jnp.matmul(z, w, precision=FULL) - about[None]
     # Squares about zero lose their digits where means are large. Half precision has none to lose:
     # what it keeps of such values is less than what float32 sums of their exact squares do.
@@ -152,7 +150,7 @@ def pulled_back(x: Product, a: jax.Array, g: jax.Array) -> tuple[Product, jax.Ar
         whole = a.shape[0] == 1  # one map for all images
         sums = _contract(y, g, tuple(range(0 if whole else 1, y.ndim - 1)), batch=1 - whole)
         sums = sums.reshape(-1, *w.shape)  # [N or 1, m, C]
-        da, dw = jnp.sum(sums * _wide(w)[None], axis=1), jnp.sum(a[:, None] * sums, axis=0)
+        da, dw = jnp.sum(sums * wide(w)[None], axis=1), jnp.sum(a[:, None] * sums, axis=0)
         dy = _scaled_back(g, a, w)
     return Product(dy.astype(y.dtype), dw.astype(w.dtype), x.kernel), da.astype(a.dtype)
 
@@ -160,7 +158,7 @@ def pulled_back(x: Product, a: jax.Array, g: jax.Array) -> tuple[Product, jax.Ar
 def _scaled_back(g, a, w):
     """`(a g) . w'`."""
     if a.shape[0] == 1:
-        return exact_pointwise(g, (_wide(w) * a).astype(w.dtype).T)
+        return exact_pointwise(g, (wide(w) * a).astype(w.dtype).T)
     return jax.lax.platform_dependent(g, a, w, cuda=_by_image, default=_by_map)
 
 
@@ -170,7 +168,7 @@ def _by_map(g, a, w):
 
 def _by_image(g, a, w):
     """A GPU would write `a g`; matrices for each image are small."""
-    weights = (_wide(w)[None] * a[:, None]).astype(w.dtype)
+    weights = (wide(w)[None] * a[:, None]).astype(w.dtype)
     return jnp.einsum("n...c,nmc->n...m", g, weights, preferred_element_type=accumulator(g))
 
 
@@ -184,6 +182,11 @@ def pays(x: Product) -> bool:
 def outweighs(x: Product) -> bool:
     """Whether a matrix `[m, C]` for each image is larger than the features."""
     return math.prod(x.y.shape[1:-1]) < 2 * x.w.shape[0]
+
+
+def far_outweighs(x: Product) -> bool:
+    """Whether it is eight times as large: then even what is computed again costs more than x."""
+    return 8 * math.prod(x.y.shape[1:-1]) < 2 * x.w.shape[0]
 
 
 def _contract(p, q, axes, batch=0):
@@ -214,7 +217,7 @@ def _as_convolution(y, w, out=None):
 
 
 def _means(y):
-    return jnp.mean(_wide(y), axis=tuple(range(1, y.ndim - 1)))
+    return jnp.mean(wide(y), axis=tuple(range(1, y.ndim - 1)))
 
 
 def _centred_runs(y, centre):
@@ -225,10 +228,21 @@ def _centred_runs(y, centre):
 
 
 def _scaled(g, a):
-    return (_wide(g) * a.reshape(a.shape[0], *(1,) * (g.ndim - 2), -1)).astype(g.dtype)
+    return (wide(g) * spread(a, g)).astype(g.dtype)
 
 
-def _wide(x):
+def spread(small: jax.Array, x: jax.Array) -> jax.Array:
+    """`[N or 1, C]` -> `[N or 1, 1, ..., 1, C]`, to meet x."""
+    return small.reshape(small.shape[:1] + (1,) * (x.ndim - 2) + small.shape[1:])
+
+
+def written_on_gpu(x: jax.Array) -> jax.Array:
+    """x, behind which a GPU's compiler does not look: what reads it, reads memory."""
+    return jax.lax.platform_dependent(x, cuda=jax.lax.optimization_barrier, default=lambda x: x)
+
+
+def wide(x: jax.Array) -> jax.Array:
+    """x in the dtype of its sums."""
     return x.astype(accumulator(x))
 
 

@@ -18,7 +18,7 @@ class Interrupted(Exception):
     def __init__(self, signum: int):
         super().__init__(signal.Signals(signum).name)
         self.signum = signum
-        self.message = ""
+        self.message = "Stopped, saved."
 
 
 class Interruption:

@@ -10,19 +10,15 @@ report.md says what it has cost and brought. The same command goes on where it w
 import argparse
 import json
 import math
-import shlex
-import signal
 import sys
-import warnings
 from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from train.__main__ import WRONG_INPUT
+from train.command import exit_code
 from train.config import read_config
 from train.errors import WrongInput
-from train.interrupt import Interrupted
 
 CHOICES = "choices.json"  # what was asked for
 AMOUNTS = ("keep", "parameters", "multiply_adds")  # of what stays; one of them
@@ -34,21 +30,13 @@ UNGRAFT = (
 
 def main(arguments: list[str]) -> int:
     """Prunes; returns the exit code."""
-    warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr)
     options, overrides = parse(arguments)
-    try:
-        config = read_config(options.config, overrides)
-        prune(config, options)
-    except WrongInput as error:
-        print(f"error: {error}", file=sys.stderr)
-        return WRONG_INPUT
-    except Interrupted as stop:
-        print(f"{stop.message} To resume:\n{shlex.join(sys.orig_argv)}", file=sys.stderr)
-        return 128 + stop.signum
-    except KeyboardInterrupt:  # between two runs
-        print("Stopped.", file=sys.stderr)
-        return 128 + signal.SIGINT
-    return 0
+
+    def work() -> int:
+        prune(read_config(options.config, overrides), options)
+        return 0
+
+    return exit_code(work)
 
 
 def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:

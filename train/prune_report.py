@@ -1,9 +1,6 @@
 """What pruning has cost and brought: <workdir>/report.json, report.md and kept.png."""
 
 import json
-import statistics
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +11,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from senet_jax import loading, pruning
+from senet_jax.bench import Run, interleaved
 from senet_jax.plotting import plot_kept_channels
 from senet_jax.summary import count_parameters, multiply_adds
 from train.data import Data, make_data
@@ -84,21 +82,20 @@ def images_per_second(networks: dict[str, Network], data: Data) -> dict[str, flo
     """Of compiled inference, medians; the networks take turns."""
     images = np.zeros((SPEED_BATCH, *data.image_shape), np.float32)
     calls = {stage: _compiled(network, images) for stage, network in networks.items()}
-    seconds: dict[str, list[float]] = {stage: [] for stage in calls}
-    for _ in range(ROUNDS):
-        for stage, call in calls.items():
-            begun = time.perf_counter()
-            call()
-            seconds[stage].append(time.perf_counter() - begun)
-    return {stage: SPEED_BATCH / statistics.median(times) for stage, times in seconds.items()}
+    timings = interleaved(calls, ROUNDS)
+    return {stage: SPEED_BATCH / timing.median for stage, timing in timings.items()}
 
 
-def _compiled(network: Network, images: np.ndarray) -> Callable[[], Any]:
+def _compiled(network: Network, images: np.ndarray) -> Run:
     model, variables = network
     placed = jax.device_put(images)
-    run = jax.jit(lambda variables, images: model.apply(variables, images, train=False))
-    jax.block_until_ready(run(variables, placed))  # compiles
-    return lambda: jax.block_until_ready(run(variables, placed))
+    predict = jax.jit(lambda variables, images: model.apply(variables, images, train=False))
+
+    def run(steps: int) -> None:
+        for _ in range(steps):
+            jax.block_until_ready(predict(variables, placed))
+
+    return run
 
 
 def as_markdown(facts: Facts) -> str:

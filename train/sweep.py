@@ -8,11 +8,8 @@ stopped. At the end <workdir> has table.md, table.csv and table.png.
 
 import argparse
 import os
-import shlex
-import signal
 import subprocess
 import sys
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +17,9 @@ from types import ModuleType
 
 from ml_collections import ConfigDict
 
-from train.__main__ import WRONG_INPUT
+from train.command import exit_code
 from train.config import load_page, read_config
 from train.errors import WrongInput, refusals
-from train.interrupt import Interrupted
 from train.sweep_jobs import Environment, Job, last_words, places_for, run_jobs
 from train.sweep_picture import write_png
 from train.sweep_table import as_csv, as_markdown, read_row, step_times
@@ -71,27 +67,19 @@ class Sweep:
 
 def main(arguments: list[str]) -> int:
     """Runs a sweep; returns the exit code, 1 if a run or the timing has failed."""
-    warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr)
     options, overrides = _parser().parse_known_args(arguments)
     environment = dict(os.environ)
     os.environ["JAX_PLATFORMS"] = "cpu"  # this process looks at shapes alone and takes no device
-    try:
+
+    def work() -> int:
         if options.seeds < 1 or options.jobs < 1:
             raise WrongInput("--seeds and --jobs are expected to be 1 or more.")
         file, workdir = Path(options.config), Path(options.workdir).absolute()
         sweep = Sweep(file, _page(file), workdir, tuple(overrides), options.seeds)
         places = places_for(options.jobs, environment)
-        well = run_sweep(sweep, places, environment, timed=options.time)
-    except WrongInput as error:
-        print(f"error: {error}", file=sys.stderr)
-        return WRONG_INPUT
-    except Interrupted as stop:
-        print(f"Stopped, saved. To resume:\n{shlex.join(sys.orig_argv)}", file=sys.stderr)
-        return 128 + stop.signum
-    except KeyboardInterrupt:
-        print("Stopped without saving.", file=sys.stderr)
-        return 128 + signal.SIGINT
-    return 0 if well else FAILED
+        return 0 if run_sweep(sweep, places, environment, timed=options.time) else FAILED
+
+    return exit_code(work)
 
 
 def run_sweep(

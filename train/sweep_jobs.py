@@ -54,6 +54,7 @@ def run_jobs(
                     running[process] = job, place, time.perf_counter()
                 for process in [p for p in running if p.poll() is not None]:
                     job, place, begun = running.pop(process)
+                    process.communicate()  # closes the pipe
                     free.append(place)
                     done(job, process.returncode, time.perf_counter() - begun)
                 interruption.check()
@@ -119,6 +120,7 @@ def _stop(processes: Sequence[subprocess.Popen]) -> None:
     try:
         for process in processes:
             process.wait()
+            process.communicate()  # closes the pipe: before the end it would stop the run twice
     except KeyboardInterrupt:
         for process in processes:
             with suppress(ProcessLookupError):

@@ -5,15 +5,13 @@ The variants take turns, so whatever slows the machine down for a while slows al
 """
 
 import itertools
-import statistics
 import sys
-import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import jax
 
+from senet_jax.bench import Run, interleaved
 from train.config import read_config
 from train.data import make_data
 from train.loop import initialiser, make_recipe
@@ -21,26 +19,19 @@ from train.parallel import Devices
 from train.step import train_step
 from train.workdir import write_json
 
-WARM_UP = 2  # steps, of which the first compiles
 ROUNDS = 30
 
 
 def main(out: Path, pages: list[str], overrides: list[str]) -> None:
     """Writes {"seconds": {page: median}, "rounds", "device"}."""
     steps = {page: stepper(page, overrides) for page in pages}
-    seconds: dict[str, list[float]] = {page: [] for page in pages}
-    for _ in range(ROUNDS):
-        for page, step in steps.items():
-            begun = time.perf_counter()
-            step()
-            seconds[page].append(time.perf_counter() - begun)
-    medians = {page: statistics.median(times) for page, times in seconds.items()}
+    medians = {page: timing.median for page, timing in interleaved(steps, ROUNDS).items()}
     device = f"{jax.device_count()} x {jax.devices()[0].device_kind}"
     write_json(out, {"seconds": medians, "rounds": ROUNDS, "device": device})
 
 
-def stepper(page: str, overrides: list[str]) -> Callable[[], None]:
-    """One training step of a page, compiled and run already; called, it takes the next."""
+def stepper(page: str, overrides: list[str]) -> Run:
+    """Training steps of a page, compiled."""
     config = read_config(page, overrides)
     devices, data = Devices(config.parallel), make_data(config)
     recipe = make_recipe(config, data, devices)
@@ -49,14 +40,13 @@ def stepper(page: str, overrides: list[str]) -> Callable[[], None]:
     _, batch = next(itertools.islice(data.train(), 1))
     placed = devices.put(batch)
 
-    def step() -> None:
+    def run(steps: int) -> None:
         nonlocal state
-        state, metrics = compiled(state, placed)
-        jax.block_until_ready((state, metrics))
+        for _ in range(steps):
+            state, metrics = compiled(state, placed)
+            jax.block_until_ready((state, metrics))
 
-    for _ in range(WARM_UP):
-        step()
-    return step
+    return run
 
 
 if __name__ == "__main__":

@@ -1,0 +1,31 @@
+"""How every command of the trainer ends: with a sentence and an exit code, never a traceback."""
+
+import shlex
+import signal
+import sys
+import warnings
+from collections.abc import Callable
+
+from train.errors import WrongInput
+from train.interrupt import Interrupted
+
+WRONG_INPUT = 2  # as argparse's own
+
+
+def exit_code(work: Callable[[], int]) -> int:
+    """Does the work and returns its exit code; 2 for wrong input, 128 + signal if it was stopped.
+
+    Warnings are printed as sentences.
+    """
+    warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr)
+    try:
+        return work()
+    except WrongInput as error:
+        print(f"error: {error}", file=sys.stderr)
+        return WRONG_INPUT
+    except Interrupted as stop:
+        print(f"{stop.message} To resume:\n{shlex.join(sys.orig_argv)}", file=sys.stderr)
+        return 128 + stop.signum
+    except KeyboardInterrupt:  # nothing to save yet, or asked for twice
+        print("Stopped without saving.", file=sys.stderr)
+        return 128 + signal.SIGINT
