@@ -78,5 +78,6 @@ def defaults() -> ConfigDict:
     config.evaluation = ConfigDict()
     config.evaluation.every_epochs = 1  # evaluate on the validation split and save
     config.evaluation.batch_size = 256
+    config.evaluation.keep = 2  # last checkpoints that stay, beside the best; to average more
 
     return config.lock()

@@ -77,6 +77,7 @@ def _numbers(config: ConfigDict) -> Iterator[str]:
         "ema_decay": fraction,
         "evaluation.every_epochs": at_least_one,
         "evaluation.batch_size": at_least_one,
+        "evaluation.keep": (2, math.inf, "2 or more: the newest may be damaged by a crash"),
     }
     for field, (least, most, expected) in limits.items():
         value = _field(config, field)

@@ -1,4 +1,4 @@
-"""Checkpoints: the last two and the best, written in the background, read whatever happened.
+"""Checkpoints: the last ones and the best, written in the background, read whatever happened.
 
 Their layout, and reading without the trainer, are `senet_jax.loading`'s.
 """
@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
 from senet_jax import loading
 from senet_jax.loading import Scores
 from train.errors import refusals
-from train.state import State
+from train.state import State, Variables
 
 
 def restore(workdir: Path, like: State) -> State | None:
@@ -57,25 +58,28 @@ def restore(workdir: Path, like: State) -> State | None:
 class Checkpoints:
     """Writes a run's checkpoints while it trains. A context: leaving it waits for the last save.
 
-    Keeps the last two and the best (by `loading.preference`).
+    Keeps the last ones and the best (by `loading.preference`).
+
+    Args:
+      description: what `loading.read_description` returns, without the format.
+      keep: how many of the last.
     """
 
-    def __init__(self, workdir: Path, description: dict[str, Any]):
-        """`description` is what `loading.read_description` returns, without the format."""
+    def __init__(self, workdir: Path, description: dict[str, Any], keep: int = 2):
         self.directory = loading.checkpoint_directory(workdir)
         self._description = {"format": loading.CHECKPOINT_FORMAT, **description}
         policies = ocp.checkpoint_managers
         # Not max_to_keep: with best_fn it deletes the newest checkpoint when it isn't the best.
-        keep = policies.AnyPreservationPolicy(
+        policy = policies.AnyPreservationPolicy(
             [
-                policies.LatestN(2),
+                policies.LatestN(keep),
                 policies.BestN(
                     get_metric_fn=loading.preference, n=1, keep_checkpoints_without_metrics=False
                 ),
             ]
         )
         options = ocp.CheckpointManagerOptions(
-            preservation_policy=keep,
+            preservation_policy=policy,
             best_fn=loading.preference,  # makes Orbax write the scores
             cleanup_tmp_directories=True,  # what a kill while saving has left
         )
@@ -121,6 +125,21 @@ class Checkpoints:
     def wait(self) -> None:
         """Until all that was saved is on disk; raises if it isn't."""
         self._manager.wait_until_finished()
+
+
+def save_network(workdir: Path, variables: Variables, description: dict[str, Any]) -> None:
+    """Writes a network as the one checkpoint of a run that has not begun.
+
+    Args:
+      variables: {"params", "batch_stats"}.
+      description: as `loading.describe` returns it.
+    """
+    params, batch_stats = variables["params"], variables["batch_stats"]
+    zero = jnp.zeros((), jnp.int32)
+    state = State(zero, jnp.uint32(0), params, batch_stats, opt_state={}, ema={})
+    fresh = {k: v for k, v in description.items() if k != "format"}
+    with Checkpoints(workdir, fresh) as checkpoints:
+        checkpoints.save(0, state)
 
 
 def best(workdir: Path) -> tuple[int, Scores, dict[str, Any]]:

@@ -19,7 +19,7 @@ from train.errors import WrongInput
 Tree = dict[str, Any]
 
 OPEN_GROUPS = ("model.options",)  # their fields are the library's, which knows the nearest names
-HARMLESS = ("log_every", "data.dir", "data.workers")  # change no number of a run
+HARMLESS = ("log_every", "data.dir", "data.workers", "evaluation.keep")  # change no number of a run
 
 
 def read_config(page: str, overrides: Sequence[str] = ()) -> ConfigDict:

@@ -75,7 +75,7 @@ def _train(config: ConfigDict, workdir: Path, interruption: Interruption) -> Res
         step = int(state.step)  # counted here from now on: asking the device would wait for it
         _introduce(config, data, devices, like, step, steps)
         with (
-            Checkpoints(workdir, describe(config, data)) as checkpoints,
+            Checkpoints(workdir, describe(config, data), config.evaluation.keep) as checkpoints,
             _report(config, workdir, data, step, steps) as report,
             closing(data.train(step)) as batches,
         ):

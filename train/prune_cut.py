@@ -13,11 +13,11 @@ from flax import linen as nn
 from ml_collections import ConfigDict
 
 from senet_jax import loading, pruning
-from train.checkpoints import Checkpoints
+from train.checkpoints import save_network
 from train.data import Data, make_data
 from train.data.pipeline import Batches
 from train.errors import refusals
-from train.state import State, Variables
+from train.state import Variables
 from train.step import model_inputs
 from train.workdir import write_json
 
@@ -100,12 +100,6 @@ def _without_idle_gates(
 
 
 def _save(workdir: Path, variables: Variables, description: dict[str, Any]) -> None:
-    """As the one checkpoint of a run that has not begun."""
     if workdir.exists():  # of a cut that was killed before it wrote cut.json
         shutil.rmtree(workdir)
-    params, batch_stats = variables["params"], variables["batch_stats"]
-    zero = jnp.zeros((), jnp.int32)
-    state = State(zero, jnp.uint32(0), params, batch_stats, opt_state={}, ema={})
-    fresh = {k: v for k, v in description.items() if k != "format"}
-    with Checkpoints(workdir, fresh) as checkpoints:
-        checkpoints.save(0, state)
+    save_network(workdir, variables, description)
