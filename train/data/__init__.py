@@ -1,8 +1,10 @@
 """Data for training: `make_data(config)` gives batches, sizes, class names, mean and deviation."""
 
 import contextlib
+import hashlib
 import io
 import itertools
+import json
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +38,7 @@ class Data:
       train_size, validation_size, test_size: examples, over all processes.
       steps_per_epoch: the whole number of batches that is nearest to an epoch (batches run across
         the borders of epochs, so an epoch need not be one).
+      fingerprint: of all images and labels, by which a run knows its data again.
     """
 
     class_names: tuple[str, ...]
@@ -45,6 +48,7 @@ class Data:
     training_batches: TrainingBatches
     validation_batches: EvaluationBatches
     test_batches: EvaluationBatches
+    fingerprint: str
     in_memory: bool
     workers: int
 
@@ -102,9 +106,28 @@ def _folder(directory: Path, data: Any) -> Any:
     return Folder(plan, data_dir=directory / "folders" / plan.key(), file_format="array_record")
 
 
+def _cifar(directory: Path, data: Any) -> Any:
+    from train.data.cifar import Cifar, Plan
+    from train.data.cifar_files import OFFICIAL
+
+    source = _source(directory, data)
+    plan = Plan(OFFICIAL[data.name], source, data.validation_fraction, data.split_seed)
+    return Cifar(plan, data_dir=directory / "cifar" / plan.key(), file_format="array_record")
+
+
+def _source(directory: Path, data: Any) -> Path:
+    """Where archives are, which nobody downloads for a person."""
+    return Path(data.source).expanduser().absolute() if data.source else directory / "downloads"
+
+
 # By config.data.name: from a directory and config.data to a TFDS builder that has "mean" and "std"
 # as metadata.
-BUILDERS: dict[str, Callable[[Path, Any], Any]] = {"digits": _digits, "folder": _folder}
+BUILDERS: dict[str, Callable[[Path, Any], Any]] = {
+    "cifar10": _cifar,
+    "cifar100": _cifar,
+    "digits": _digits,
+    "folder": _folder,
+}
 
 
 def make_data(config: Any, process_index: int = 0, process_count: int = 1) -> Data:
@@ -128,7 +151,9 @@ def make_data(config: Any, process_index: int = 0, process_count: int = 1) -> Da
     if process_index == 0:
         print("".join(f"{remark}\n" for remark in _remarks(builder)), end="")
     splits = {name: _examples(builder, name, config.data.in_memory) for name in builder.info.splits}
-    image_shape = _image_shape(builder, "validation")
+    validation = "validation" if "validation" in splits else "test"
+    test = "test" if "test" in splits else "validation"  # what both mean is said by `_remarks`
+    image_shape = _image_shape(builder, validation)
     mean, std = _normalisation(config, builder, image_shape[-1])
     share = {"process_index": process_index, "process_count": process_count}
     return Data(
@@ -140,11 +165,10 @@ def make_data(config: Any, process_index: int = 0, process_count: int = 1) -> Da
             splits["train"], config.data.batch_size, seed=config.seed, **share
         ),
         validation_batches=EvaluationBatches(
-            splits["validation"], config.evaluation.batch_size, **share
+            splits[validation], config.evaluation.batch_size, **share
         ),
-        test_batches=EvaluationBatches(
-            splits.get("test", splits["validation"]), config.evaluation.batch_size, **share
-        ),
+        test_batches=EvaluationBatches(splits[test], config.evaluation.batch_size, **share),
+        fingerprint=_fingerprint(builder),
         in_memory=config.data.in_memory,
         workers=config.data.workers,
     )
@@ -162,6 +186,20 @@ def _remarks(builder: Any) -> Iterator[str]:
             "There are no test images: what is reported as test is of the validation images, by"
             " which the weights are chosen."
         )
+    if "validation" not in builder.info.splits:
+        yield (
+            "There are no validation images: weights are chosen by the test images, and what is"
+            " reported as test is of them too."
+        )
+
+
+def _fingerprint(builder: Any) -> str:
+    """Another one for other images, labels or splits, wherever they lie and whenever they came."""
+    info = builder.info
+    sizes = {name: split.num_examples for name, split in sorted(info.splits.items())}
+    labels, digest = info.features["label"].names, info.metadata.get("digest")
+    contents = json.dumps([sizes, labels, digest], sort_keys=True)
+    return hashlib.sha256(contents.encode()).hexdigest()[:16]
 
 
 def _normalisation(

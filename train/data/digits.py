@@ -4,10 +4,10 @@
 recognition of handwritten digits"). The splits are ours, fixed and stratified.
 """
 
-import io
-
 import numpy as np
 import tensorflow_datasets as tfds
+
+from train.data.images import to_png
 
 SPLIT_SEED = 0
 LEVELS = 16  # scikit-learn's values are 0..16
@@ -64,16 +64,6 @@ def to_bytes(values: np.ndarray) -> np.ndarray:
 def to_levels(pixels: np.ndarray) -> np.ndarray:
     """The values 0..16 that `to_bytes` was given, as scikit-learn's float64."""
     return np.round(pixels * (LEVELS / 255))
-
-
-def to_png(image: np.ndarray) -> io.BytesIO:
-    """A grey image uint8 [H, W] as a PNG file: from an array, TFDS would encode with TensorFlow."""
-    from PIL import Image
-
-    file = io.BytesIO()
-    Image.fromarray(image).save(file, format="PNG")
-    file.seek(0)
-    return file
 
 
 def stratified_splits(labels: np.ndarray) -> dict[str, np.ndarray]:

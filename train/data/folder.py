@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
+from train.data.images import Contents, Pixels, to_png
 from train.data.layout import Files, Shares, find_splits
 from train.errors import WrongInput
 
 READ_AHEAD = 64  # images that threads may be ahead with: each is a whole photo in memory
 
-Pixels = np.ndarray  # uint8 [S, S, 3]
 Read = tuple[Pixels, io.BytesIO] | Exception  # a square and its file, or what is wrong
 
 
@@ -77,8 +77,8 @@ def stored_size(data: Any) -> int:
 class Folder(tfds.core.GeneratorBasedBuilder):
     """Images of a folder: "image" uint8 [S, S, 3], "label", "file", its place in the folder."""
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "Squares, as PNG."}  # noqa: RUF012
+    VERSION = tfds.core.Version("1.1.0")
+    RELEASE_NOTES = {"1.0.0": "Squares, as PNG.", "1.1.0": "With a digest."}  # noqa: RUF012
 
     def __init__(self, plan: Plan, **options: Any):
         self.plan = plan  # first: the base class asks for the features
@@ -102,9 +102,9 @@ class Folder(tfds.core.GeneratorBasedBuilder):
                 }
             ),
             supervised_keys=("image", "label"),
-            # Of the training images' values, scaled to 0..1, and a sentence for each file left out;
-            # filled in when the data are prepared.
-            metadata=tfds.core.MetadataDict({"mean": [], "std": [], "skipped": []}),
+            # Of the training images' values, scaled to 0..1, what each split holds, and a sentence
+            # for each file left out; filled in when the data are prepared.
+            metadata=tfds.core.MetadataDict({"mean": [], "std": [], "digest": {}, "skipped": []}),
         )
 
     def image_shape(self, split: str) -> tuple[int, int, int]:
@@ -118,7 +118,7 @@ class Folder(tfds.core.GeneratorBasedBuilder):
         names = list(self.plan.splits[split])
         files = [(file, name) for name in names for file in self.plan.splits[split][name]]
         read = reader(self.plan.sizes[split])
-        moments, seen = Moments(), set()
+        contents, seen = Contents(), set()
         for (file, name), square in zip(
             files, _in_threads(read, [file for file, _ in files]), strict=True
         ):
@@ -126,15 +126,17 @@ class Folder(tfds.core.GeneratorBasedBuilder):
                 self._skip(square)
                 continue
             pixels, png = square
-            moments.add(pixels)
             seen.add(name)
-            place = file.relative_to(self.plan.root).as_posix()
-            yield place, {"image": png, "label": names.index(name), "file": place}
+            place, label = file.relative_to(self.plan.root).as_posix(), names.index(name)
+            contents.add(place, pixels, label)
+            yield place, {"image": png, "label": label, "file": place}
         unseen = [name for name in names if name not in seen]
         if unseen and (split == "train" or not seen):
             raise WrongInput(f"Not one {split} image of class {unseen[0]} can be read: add some.")
+        metadata = self.info.metadata
+        metadata["digest"] = {**metadata["digest"], split: contents.digest()}
         if split == "train":
-            self.info.metadata["mean"], self.info.metadata["std"] = moments.mean_and_std()
+            metadata["mean"], metadata["std"] = contents.mean_and_std()
 
     def _skip(self, error: Exception) -> None:
         if not self.plan.skip_unreadable:
@@ -159,34 +161,6 @@ def reader(size: int) -> Callable[[Path], Read]:
         return pixels, to_png(pixels)
 
     return read
-
-
-class Moments:
-    """Mean and deviation per channel of images that come one by one."""
-
-    def __init__(self) -> None:
-        self.counts = np.zeros((3, 256), np.int64)  # of each value: exact in any order
-
-    def add(self, pixels: Pixels) -> None:
-        for channel, counts in zip(np.moveaxis(pixels, -1, 0), self.counts, strict=True):
-            counts += np.bincount(channel.ravel(), minlength=256)
-
-    def mean_and_std(self) -> tuple[list[float], list[float]]:
-        """Of values 0..1."""
-        values, share = np.arange(256) / 255, self.counts / self.counts.sum(1, keepdims=True)
-        mean = share @ values
-        std = np.sqrt((share * (values - mean[:, None]) ** 2).sum(1))
-        return mean.tolist(), np.maximum(std, 1 / 255).tolist()  # images of one colour have none
-
-
-def to_png(pixels: Pixels) -> io.BytesIO:
-    """Lossless; and TFDS stores a file as it is, while arrays it would encode with TensorFlow."""
-    from PIL import Image
-
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, format="PNG", compress_level=1)
-    file.seek(0)
-    return file
 
 
 def _in_threads(work: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
