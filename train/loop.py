@@ -20,6 +20,7 @@ from train.check import check
 from train.checkpoints import Checkpoints
 from train.config import as_json
 from train.data import Data, make_data
+from train.data.identity import check_data
 from train.errors import WrongInput, refusals
 from train.initial import initial_variables
 from train.interrupt import Interrupted, Interruption
@@ -69,6 +70,7 @@ def _train(config: ConfigDict, workdir: Path, interruption: Interruption) -> Res
     score = partial(evaluate, devices.compile(partial(eval_step, recipe)), devices, interruption)
 
     with claimed(workdir, config):
+        check_data(workdir, data)
         state = saved.restore(workdir, like)
         if state is None:
             state = devices.born(init, seed, initial)
