@@ -8,6 +8,7 @@ import pytest
 DOCS = Path(__file__).parents[1] / "docs"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("guide", ["guide-flax", "attentions", "pruning"])
 def test_the_code_of_a_guide_runs(guide):
     pytest.importorskip("senet_jax.nnx", reason="needs flax 0.10.2", exc_type=ImportError)

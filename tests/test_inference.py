@@ -13,8 +13,10 @@ from tests.models.shrink import shrink
 from tests.models.test_any_attention import BACKBONES
 from tests.models.twins import random_images, random_variables
 
-# the Inceptions take a quarter of a minute each
-SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in BACKBONES[-2:]]
+QUICK = ("seresnet50", "seresnet164", "efficientnet_b0", "regnety_002")
+NETWORKS = [
+    name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in BACKBONES
+]
 
 
 def logits(model, variables, images):
@@ -30,7 +32,7 @@ def bottleneck():
     return model, random_variables(model, images), images
 
 
-@pytest.mark.parametrize("backbone", [*BACKBONES[:-2], *SLOW])
+@pytest.mark.parametrize("backbone", NETWORKS)
 def test_logits_stay_and_statistics_go(backbone):
     model, _, size = shrink(backbone)
     images = random_images(size=size)

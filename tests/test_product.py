@@ -72,6 +72,7 @@ def test_finish_and_its_gradients_are_those_of_the_written_map(
     assert_trees_close(gradients(f, *terms), gradients(g, *terms), rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.slow
 @regimes
 def test_gradients_of_gradients_are_right(regime, x64):
     u = random_map(random_product(*REGIMES[regime]), REGIMES[regime][0][0])
@@ -119,7 +120,7 @@ def test_half_precision_keeps_the_digits_it_has():
     np.testing.assert_allclose(offsets, exact.mean((1, 2)), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("dtype", [np.float64, jnp.bfloat16])
+@pytest.mark.parametrize("dtype", [np.float64, pytest.param(jnp.bfloat16, marks=pytest.mark.slow)])
 def test_dead_inputs_and_constant_channels_have_finite_right_gradients(dtype, x64):
     x = random_product((4, 3, 3, 4), 8, dtype=dtype)
     y = x.y.at[..., 0].set(0).at[..., 1].set(7)  # one input is dead and one is constant

@@ -49,14 +49,18 @@ class BatchNorm(nn.Module):
     param_dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array | Product) -> Features:
+    def __call__(
+        self, x: jax.Array | Product, *, use_running_average: bool | None = None
+    ) -> Features:
+        """Normalised features; `use_running_average`, if given, stands for the field."""
+        average = self.use_running_average if use_running_average is None else use_running_average
         if self.fused not in (True, False, "pallas"):
             raise ValueError(f"fused={self.fused!r}, expected True, False or 'pallas'.")
         if isinstance(x, Product):
-            defers = self.fused and (self.use_running_average or product.pays(x))
+            defers = self.fused and (average or product.pays(x))
             x = Product(x.y, x.w, kernel=self.fused == "pallas") if defers else x.array()
         if self.folded:
-            return self._folded(x)
+            return self._folded(x, average)
         channels = x.shape[-1]
         gamma = self.param("scale", self.scale_init, (channels,), self.param_dtype)
         beta = self.param("bias", self.bias_init, (channels,), self.param_dtype)
@@ -64,7 +68,7 @@ class BatchNorm(nn.Module):
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,), stats_dtype)
         running_var = self.variable("batch_stats", "var", jnp.ones, (channels,), stats_dtype)
 
-        if self.use_running_average:
+        if average:
             offsets, about = None, running_mean.value
             mean, var = about[None], running_var.value[None]
         else:
@@ -86,8 +90,8 @@ class BatchNorm(nn.Module):
         squeezed = None if offsets is None else a * (offsets - (mean - about[None])) + beta
         return AffineMap(x, a, beta - a * mean, squeezed)
 
-    def _folded(self, x):
-        if not self.use_running_average:
+    def _folded(self, x, average):
+        if not average:
             raise ValueError(
                 "This network's batch norms are folded into its convolutions: it has no statistics"
                 " to train with. Train the network that it was made from."

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 
 from senet_jax.fused import Features, finish
 from senet_jax.layers import attach, avg_pool
+from senet_jax.models.training import drop_branch
 
 F = TypeVar("F", bound=Features)
 
@@ -37,6 +38,7 @@ class BasicBlock(nn.Module):
       inner: what stands in place of the first convolution, its norm and ReLU, see `convolve`.
       inner_width: channels of the first convolution, if not `features`.
       kept: the channels that the branch computes, if not all.
+      drop_rate: how often the branch is left out, see `drop_branch`.
     """
 
     features: int
@@ -51,6 +53,7 @@ class BasicBlock(nn.Module):
     inner: nn.Module | None = None
     inner_width: int | None = None
     kept: tuple[int, ...] | None = None
+    drop_rate: float = 0.0
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -75,7 +78,7 @@ class Bottleneck(nn.Module):
       shortcut, antialias: as in `BasicBlock`.
       inner: what stands in place of the 3x3 convolution, its norm and ReLU, see `convolve`.
       inner_width: channels of the 3x3 convolution, if not `width`.
-      kept: as in `BasicBlock`.
+      kept, drop_rate: as in `BasicBlock`.
     """
 
     features: int
@@ -94,6 +97,7 @@ class Bottleneck(nn.Module):
     inner: nn.Module | None = None
     inner_width: int | None = None
     kept: tuple[int, ...] | None = None
+    drop_rate: float = 0.0
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -151,6 +155,7 @@ def join(block: Block, branch: Features, x: jax.Array) -> jax.Array:
         branch = attend(block, x, "activated", finish(branch))
     if block.kept is not None:
         branch = spread_out(finish(branch, act=None), block.kept, block.features)
+    branch = drop_branch(block, branch, block.drop_rate)
     shortcut = attend(block, x, "identity", project(block, x))
     return attend(block, x, "post", finish(branch, shortcut))
 

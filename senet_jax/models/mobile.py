@@ -33,6 +33,7 @@ from senet_jax.models.spec import (
     per_stage,
 )
 from senet_jax.models.stems import HALVING, Stem
+from senet_jax.models.training import drop_rates, run
 
 HEADS = ("convolution", "hidden", "plain")
 ROUNDINGS: dict[str, Callable[[float], int]] = {"up": math.ceil, "nearest": round}
@@ -66,6 +67,7 @@ class MobileNet(nn.Module):
       width_limit: of rounding widths, see `make_divisible`.
       padding: of strided convolutions, "torch", or "same" as TensorFlow's weights want it.
       dropout: rate before the classifier; training then needs `rngs={"dropout": key}`.
+      stochastic_depth, remat: as in `ResNet`; blocks without a shortcut are never left out.
       norm: an unbound `BatchNorm` as template. TensorFlow's weights have an epsilon of 1e-3 in it:
         `create_model(name).norm.clone(groups=8)` keeps it.
       dtype, param_dtype: as in `ResNet`.
@@ -89,6 +91,8 @@ class MobileNet(nn.Module):
     width_limit: float = 0.9
     padding: str = "torch"
     dropout: float = 0.0
+    stochastic_depth: float = 0.0
+    remat: bool = False
     norm: BatchNorm = BatchNorm()
     dtype: DTypeLike = "float32"
     param_dtype: DTypeLike = "float32"
@@ -117,9 +121,10 @@ class MobileNet(nn.Module):
         x, _ = Stem(self._stem_width, HALVING, conv, norm, act, name="stem")(images)
         outputs = {"stem": x}
         block = partial(MobileBlock, conv=conv, norm=norm, placement=self.placement)
-        single_blocks = self.single_blocks()
+        single_blocks = self.single_blocks(train)
         for i, rows in enumerate(self.scaled()):
-            x = MobileStage(rows, singly(block, single_blocks[i]), name=f"stage{i + 1}")(x)
+            own = singly(block, single_blocks[i])
+            x = MobileStage(rows, own, self.remat, name=f"stage{i + 1}")(x)
             outputs[f"stage{i + 1}"] = x
         return tuple(outputs[info.name] for info in self.feature_info)
 
@@ -137,17 +142,19 @@ class MobileNet(nn.Module):
             level = FeatureInfo(f"stage{i + 1}", level.stride * strides, rows[-1].features)
         return (*levels, level)
 
-    def single_blocks(self) -> list[list[dict[str, Any]]]:
+    def single_blocks(self, train: bool = False) -> list[list[dict[str, Any]]]:
         """What every block has of its own, by stage."""
         sizes = [sum(row.repeats for row in rows) for rows in self.scaled()]
         attentions = per_stage("attention", self.attention, len(sizes))
         stages = zip(
             attention_per_block(attentions, self.without_attention, sizes),
             widths_per_block("middle_widths", self.middle_widths, sizes),
+            drop_rates(self.stochastic_depth, sizes, train),
             strict=True,
         )
+        fields = ("attention", "middle_width", "drop_rate")
         return [
-            [dict(attention=a, middle_width=w) for a, w in zip(*stage, strict=True)]
+            [dict(zip(fields, own, strict=True)) for own in zip(*stage, strict=True)]
             for stage in stages
         ]
 
@@ -180,6 +187,7 @@ class MobileStage(nn.Module):
 
     rows: tuple[Row, ...]
     block: Callable[..., nn.Module]
+    remat: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -188,7 +196,7 @@ class MobileStage(nn.Module):
             for i in range(row.repeats):
                 count += 1
                 strides = row.strides if i == 0 else 1
-                x = self.block(row, strides, name=f"block{count}")(x)
+                x = run(self.block(row, strides, name=f"block{count}"), x, self.remat)
         return x
 
 

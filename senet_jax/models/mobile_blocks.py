@@ -9,6 +9,7 @@ import jax
 from senet_jax.fused import finish
 from senet_jax.layers import activation, attach, make_divisible
 from senet_jax.models.spec import check_option
+from senet_jax.models.training import drop_branch
 
 KINDS = ("separable", "inverted", "fused", "convolution")
 WIDENING = ("inverted", "fused")
@@ -51,6 +52,7 @@ class MobileBlock(nn.Module):
 
     Attributes:
       middle_width: middle channels, if not as many as the row says.
+      drop_rate: how often the branch is left out where there is a shortcut, see `drop_branch`.
 
     Raises:
       ValueError: a block of a kind that has no middle channels of its own is given a number of
@@ -64,6 +66,7 @@ class MobileBlock(nn.Module):
     attention: nn.Module | None
     placement: str
     middle_width: int | None = None
+    drop_rate: float = 0.0
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -97,7 +100,9 @@ class MobileBlock(nn.Module):
             y = finish(y, act=act)
         y = self._attend("output", y, inputs)
         skips = row.skip and strides == 1 and inputs == row.features
-        return finish(y, x if skips else None, act=None)
+        if not skips:
+            return finish(y, act=None)
+        return finish(drop_branch(self, y, self.drop_rate), x, act=None)
 
     def _attend(self, place, u, inputs, uncut=None):
         attention = self.attention if self.row.attend and place == self.placement else None

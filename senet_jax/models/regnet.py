@@ -15,8 +15,10 @@ from jax.typing import DTypeLike
 from senet_jax.fused import Features, finish
 from senet_jax.layers import BatchNorm, Head, SEBlock, attach
 from senet_jax.models.resnet import Attention, Stage
+from senet_jax.models.single_blocks import singly
 from senet_jax.models.spec import FeatureInfo, Variant, bound_layers, check_images, per_stage
 from senet_jax.models.stems import HALVING, Stem
+from senet_jax.models.training import drop_branch, drop_rates
 
 
 class RegNet(nn.Module):
@@ -33,7 +35,7 @@ class RegNet(nn.Module):
         activated 3x3 convolution; or a tuple, one per stage.
       zero_init_last: blocks start as their shortcut, by a zero scale in their last batch norm.
       dropout: rate before the classifier; training then needs `rngs={"dropout": key}`.
-      norm, dtype, param_dtype: as in `ResNet`.
+      stochastic_depth, remat, norm, dtype, param_dtype: as in `ResNet`.
     """
 
     depths: tuple[int, ...]
@@ -44,6 +46,8 @@ class RegNet(nn.Module):
     attention: Attention = None
     zero_init_last: bool = True
     dropout: float = 0.0
+    stochastic_depth: float = 0.0
+    remat: bool = False
     norm: BatchNorm = BatchNorm()
     dtype: DTypeLike = "float32"
     param_dtype: DTypeLike = "float32"
@@ -64,6 +68,7 @@ class RegNet(nn.Module):
         levels = [x]
         attentions = per_stage("attention", self.attention, len(self.depths))
         last_scale_init = nn.initializers.zeros if self.zero_init_last else nn.initializers.ones
+        rates = drop_rates(self.stochastic_depth, self.depths, train)
         for i, (depth, width) in enumerate(zip(self.depths, self.widths, strict=True)):
             block = partial(
                 RegNetBlock,
@@ -74,7 +79,8 @@ class RegNet(nn.Module):
                 attention=attentions[i],
                 last_scale_init=last_scale_init,
             )
-            x = Stage(depth, 2, block, name=f"stage{i + 1}")(x)
+            own = [{"drop_rate": rate} for rate in rates[i]]
+            x = Stage(depth, 2, singly(block, own), self.remat, name=f"stage{i + 1}")(x)
             levels.append(x)
         return tuple(levels)
 
@@ -114,6 +120,7 @@ class RegNetBlock(nn.Module):
     norm: Callable[..., nn.Module]
     attention: nn.Module | None
     last_scale_init: Callable
+    drop_rate: float = 0.0
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -122,7 +129,7 @@ class RegNetBlock(nn.Module):
         y = finish(norm(name="bn2")(conv(width, 3, self.strides, self.groups, name="conv2")(y)))
         y = attach(self.attention, self, y, x.shape[-1])
         y = norm(name="bn3", scale_init=self.last_scale_init)(conv(width, 1, name="conv3")(y))
-        return finish(y, self._shortcut(x))
+        return finish(drop_branch(self, y, self.drop_rate), self._shortcut(x))
 
     def _shortcut(self, x: jax.Array) -> Features:
         if self.strides == 1 and x.shape[-1] == self.width:

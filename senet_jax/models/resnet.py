@@ -27,6 +27,7 @@ from senet_jax.models.spec import (
     per_stage,
 )
 from senet_jax.models.stems import STEMS, Stem
+from senet_jax.models.training import drop_rates, run
 
 Placement = str | tuple[str, ...] | tuple[tuple[str, ...], ...]
 
@@ -65,6 +66,10 @@ class ResNet(nn.Module):
         others get the shortcut alone. None: all, of all or of one block.
       zero_init_last: blocks start as the identity, by a zero scale in their last batch norm.
       dropout: rate before the classifier; training then needs `rngs={"dropout": key}`.
+      stochastic_depth: rate at which training leaves the last block's branch out, image by image;
+        less often before, see `senet_jax.models.training`. It needs the same `rngs`.
+      remat: the gradient computes each block again from its input instead of keeping what is
+        inside: less memory, a third more work.
       norm: an unbound `BatchNorm` as template, for example `BatchNorm(groups=8)` or
         `BatchNorm(axis_name="data")`.
       dtype: of the computation, "float32" or "bfloat16"; statistics, gates and logits are float32
@@ -91,6 +96,8 @@ class ResNet(nn.Module):
     kept_outputs: Kept | None = None
     zero_init_last: bool = True
     dropout: float = 0.0
+    stochastic_depth: float = 0.0
+    remat: bool = False
     norm: BatchNorm = BatchNorm()
     dtype: DTypeLike = "float32"
     param_dtype: DTypeLike = "float32"
@@ -116,11 +123,12 @@ class ResNet(nn.Module):
         levels = [level]
         inners = per_stage("inner", self.inner, len(self.stage_sizes))
         placements = self.places()
-        single_blocks = self.single_blocks()
+        single_blocks = self.single_blocks(train)
         for i, size in enumerate(self.stage_sizes):
             of_stage = dict(conv=conv, norm=norm, places=placements[i], inner=inners[i])
             block = singly(partial(self._block(i), **of_stage), single_blocks[i])
-            x = Stage(size, 1 if i == 0 else 2, block, name=f"stage{i + 1}")(x)
+            strides = 1 if i == 0 else 2
+            x = Stage(size, strides, block, self.remat, name=f"stage{i + 1}")(x)
             levels.append(x)
         return tuple(levels)
 
@@ -156,7 +164,7 @@ class ResNet(nn.Module):
             antialias=self.antialias,
         )
 
-    def single_blocks(self) -> list[list[dict[str, Any]]]:
+    def single_blocks(self, train: bool = False) -> list[list[dict[str, Any]]]:
         """What every block has of its own, by stage."""
         sizes = self.stage_sizes
         channels = [self._channels(i) for i in range(len(sizes))]
@@ -165,10 +173,12 @@ class ResNet(nn.Module):
             attention_per_block(attentions, self.without_attention, sizes),
             widths_per_block("inner_widths", self.inner_widths, sizes),
             kept_per_block("kept_outputs", self.kept_outputs, sizes, channels),
+            drop_rates(self.stochastic_depth, sizes, train),
             strict=True,
         )
+        fields = ("attention", "inner_width", "kept", "drop_rate")
         return [
-            [dict(attention=a, inner_width=w, kept=k) for a, w, k in zip(*stage, strict=True)]
+            [dict(zip(fields, own, strict=True)) for own in zip(*stage, strict=True)]
             for stage in stages
         ]
 
@@ -196,9 +206,11 @@ class Stage(nn.Module):
     size: int
     strides: int
     block: Callable[..., nn.Module]
+    remat: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         for i in range(self.size):
-            x = self.block(strides=self.strides if i == 0 else 1, name=f"block{i + 1}")(x)
+            block = self.block(strides=self.strides if i == 0 else 1, name=f"block{i + 1}")
+            x = run(block, x, self.remat)
         return x

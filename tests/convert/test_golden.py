@@ -23,6 +23,8 @@ from tests.convert.twins import (
     with_dtype,
 )
 
+# a step of each way to put attention into a block; the others take up to a quarter of a minute
+QUICK_TO_TRAIN = ("seresnet50", "legacy_senet154", "efficientnet_b0", "skresnet50", "ecaresnet50t")
 READ = {"timm": from_timm, "moskomule": from_moskomule}
 
 
@@ -37,13 +39,19 @@ def _weights(index: int) -> dict[str, np.ndarray]:
     return seeded.weights(twin.model(), table)
 
 
-def rows(twins, slow):
-    """Parameters of a test, those with the slow names among them marked so."""
-    marks = dict.fromkeys(slow, pytest.mark.slow)
-    return [pytest.param(t, id=t.id, marks=marks.get(t.name, ())) for t in twins]
+def rows(twins, quick=None, slow=()):
+    """Parameters of a test, marked slow but for the quick ones, or those that are slow."""
+
+    def is_slow(name):
+        return name in slow if quick is None else name not in quick
+
+    marks = {True: pytest.mark.slow, False: ()}
+    return [pytest.param(t, id=t.id, marks=marks[is_slow(t.name)]) for t in twins]
 
 
-@pytest.mark.parametrize("twin", rows(TWINS, ("inception_v4", "inception_resnet_v2")))
+@pytest.mark.parametrize(
+    "twin", rows(TWINS, slow=("inception_v3", "inception_v4", "inception_resnet_v2"))
+)
 def test_logits_and_all_features_are_the_originals(twin):
     golden = read_golden(twin)
     variables = READ[twin.source](weights(twin), twin.model())
@@ -56,9 +64,7 @@ def test_logits_and_all_features_are_the_originals(twin):
             assert_alike(level, stored, 1e-4, f"level {i} at {size} pixels")
 
 
-@pytest.mark.parametrize(
-    "twin", rows([t for t in TWINS if t.trains], ("inception_v3", "secspdarknet53"))
-)
+@pytest.mark.parametrize("twin", rows([t for t in TWINS if t.trains], QUICK_TO_TRAIN))
 def test_gradients_and_running_statistics_of_a_step_are_the_originals(twin, x64):
     golden, state = read_golden(twin), weights(twin)
     model = with_dtype(twin.model(), "float64")

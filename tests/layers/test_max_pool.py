@@ -8,11 +8,18 @@ import pytest
 from senet_jax.layers.max_pool import _by_place, _reduced, max_pool
 
 
-@pytest.mark.parametrize("pads", [((1, 1), (1, 1)), ((0, 0), (0, 0)), ((0, 1), (0, 1)), "SAME"])
-@pytest.mark.parametrize("size_and_strides", [(3, 2), (2, 2), (3, 1)])
-@pytest.mark.parametrize("shape", [(2, 8, 7, 3), (1, 3, 3, 2)])
-def test_values_and_gradients_are_xlas_own_with_ties(pads, size_and_strides, shape):
-    size, strides = size_and_strides
+@pytest.mark.parametrize(
+    ("shape", "size", "strides", "pads"),
+    [
+        ((2, 8, 7, 3), 3, 2, ((1, 1), (1, 1))),
+        ((2, 8, 7, 3), 3, 2, ((0, 1), (0, 1))),
+        ((2, 8, 7, 3), 2, 2, ((0, 0), (0, 0))),
+        ((2, 8, 7, 3), 3, 1, "SAME"),
+        ((1, 3, 3, 2), 3, 2, ((1, 1), (1, 1))),
+        ((1, 3, 3, 2), 3, 2, "SAME"),
+    ],
+)
+def test_values_and_gradients_are_xlas_own_with_ties(shape, size, strides, pads):
     values = np.random.default_rng(0).integers(0, 4, shape)  # few values: many are equal
     x = jnp.asarray(values, jnp.float32)
     weights = lambda y: jnp.arange(1, y.size + 1, dtype=jnp.float32).reshape(y.shape)

@@ -148,6 +148,7 @@ def twin(name, **options):
     return model.clone(stages=tuple(s[:n] for s, n in zip(stages, kept, strict=True)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_released_networks_are_what_their_code_computes(name):
     model = twin(name, attention=SEBlock(reduction=2))

@@ -146,9 +146,18 @@ def test_blocks_compute_the_papers_formulas(bottleneck, place):
 # ---- deferred against plain ----
 
 
-@pytest.mark.parametrize("bottleneck", [True, False])
 @pytest.mark.parametrize("placement", EVERY_PLACEMENT)
-def test_deferred_and_plain_agree_in_everything(bottleneck, placement):
+def test_deferred_and_plain_agree_in_everything(placement):
+    assert_deferred_and_plain_agree(bottleneck=True, placement=placement)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("placement", EVERY_PLACEMENT)
+def test_deferred_and_plain_agree_in_basic_blocks(placement):
+    assert_deferred_and_plain_agree(bottleneck=False, placement=placement)
+
+
+def assert_deferred_and_plain_agree(bottleneck, placement):
     images = random_images()
     fused, plain = (twin(bottleneck, placement=placement, fused=f) for f in (True, False))
     variables = random_variables(fused, images)
@@ -158,7 +167,7 @@ def test_deferred_and_plain_agree_in_everything(bottleneck, placement):
     assert_steps_agree(*steps, tolerance=1e-5, floor=0.01)
 
 
-@pytest.mark.parametrize("bottleneck", [True, False])
+@pytest.mark.parametrize("bottleneck", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_deferred_and_plain_agree_to_the_last_digits_of_float64(bottleneck, x64):
     images = random_images(dtype=np.float64)
     options = dict(placement=PLACES, dtype="float64", param_dtype="float64")

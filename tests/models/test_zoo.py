@@ -99,8 +99,8 @@ def blocks_of(model):
 
 
 def is_deep(name):
-    """More than 30 blocks: takes seconds to trace."""
-    return blocks_of(create_model(name)) > 30
+    """More than 20 blocks: takes seconds to trace."""
+    return blocks_of(create_model(name)) > 20
 
 
 def test_models_have_their_published_parameters():
@@ -121,8 +121,17 @@ def test_cifar_100_and_unbiased_gates_are_counted(name):
     assert tuple(count(model, 32) for model in models) == COUNTS_FOR_100[name]
 
 
-# seconds to compile, and made of the modules that Inception-ResNet-v2 and BN-Inception have
-LARGE = ("seinception_v3", "seinception_v4", "seinception_v4_cifar")
+# One network for each kind of block, stem and head; the others put these together in other ways.
+QUICK = frozenset(
+    (
+        *("seresnet20", "seresnet50", "legacy_seresnet18", "legacy_senet154", "seresnetaa50d"),
+        *("seresnet164", "sewrn16_8", "se_shake_shake26_2x96d", "seresnext29_8x64d"),
+        *("seresnext26t_32x4d", "ecaresnetlight", "skresnet50", "resnest14d", "regnety_002"),
+        *("efficientnet_b0", "tf_efficientnetv2_b0", "fbnetv3_b", "lcnet_050", "semnasnet_050"),
+        *("tf_mobilenetv3_small_075", "semobilenetv1_100", "secspdarknet53", "sevgg16_bn"),
+        "seshufflenet_v1_x1_g3",
+    )
+)
 
 
 def distinct_twins():
@@ -130,7 +139,7 @@ def distinct_twins():
     twins = {}
     for name in sorted(list_models(), key=lambda name: create_model(name).attention is None):
         small = shrink(name)
-        marks = pytest.mark.slow if name in LARGE else ()
+        marks = () if name in QUICK else pytest.mark.slow
         twins.setdefault(kind_of(small.model), pytest.param(small, id=name, marks=marks))
     return list(twins.values())
 
