@@ -7,7 +7,7 @@ import jax
 from ml_collections import ConfigDict
 
 from senet_jax import create_model
-from train.data import BUILDERS
+from train.data import find_builder
 from train.errors import WrongInput, unknown
 from train.optimizer import OPTIMIZERS, SCHEDULES
 from train.parallel import MODES
@@ -32,11 +32,14 @@ def check(config: ConfigDict) -> None:
 
 def _names(config: ConfigDict) -> Iterator[str]:
     choices: dict[str, tuple[str, Iterable[str]]] = {
-        "data": ("data set", BUILDERS),
         "optimizer": ("optimizer", OPTIMIZERS),
         "schedule": ("schedule", SCHEDULES),
         "penalty": ("penalty", PENALTIES),
     }
+    try:
+        find_builder(config.data.name)
+    except WrongInput as refusal:
+        yield f"{refusal} (--config.data.name)"
     for group, (kind, names) in choices.items():
         if config[group].name not in names:
             yield f"{unknown(kind, config[group].name, names)} (--config.{group}.name)"

@@ -11,7 +11,9 @@ from senet_jax.preprocessing import _of_run
 from tests.train import pictures
 from train.check import check
 from train.data import make_data
-from train.data.folder import Folder, make_plan, reader, stored_size
+from train.data.folder import make_plan
+from train.data.images import to_png
+from train.data.squares import Photo, Squares, reader, square_sizes
 from train.errors import WrongInput
 from train.loop import describe
 
@@ -49,7 +51,7 @@ def data(photos, directory):
 def records(photos, directory, split):
     """By file, as TFDS itself reads them: (image, label)."""
     plan = make_plan(config_of(photos, directory).data)
-    builder = Folder(plan, data_dir=directory / "folders" / plan.key(), file_format="array_record")
+    builder = Squares(plan, data_dir=directory / "folders" / plan.key, file_format="array_record")
     return {r["file"].decode(): (r["image"], r["label"]) for r in builder.as_data_source(split)}
 
 
@@ -114,8 +116,10 @@ def test_what_is_prepared_is_reused_until_a_file_or_an_option_changes(tmp_path, 
     folder = pictures.fill(tmp_path / "photos", 3)
     config = config_of(folder, tmp_path / "data", test_fraction=0.0)
     prepared = []
-    prepare = Folder.download_and_prepare
-    monkeypatch.setattr(Folder, "download_and_prepare", lambda self: prepared.append(prepare(self)))
+    prepare = Squares.download_and_prepare
+    monkeypatch.setattr(
+        Squares, "download_and_prepare", lambda self: prepared.append(prepare(self))
+    )
     for _ in range(2):
         assert make_data(config).train_size == 4
     assert len(prepared) == 1
@@ -177,13 +181,22 @@ def test_a_class_of_which_nothing_can_be_read_is_refused(damaged, tmp_path):
 
 def test_an_eighth_more_is_stored_unless_another_size_is_asked_for():
     data = get_config().data
-    assert (data.image_size, stored_size(data)) == (224, 256)
+    assert square_sizes(("train", "test"), data) == {"train": 256, "test": 224}
     data.stored_size = 300
-    assert stored_size(data) == 300
+    assert square_sizes(("train", "test"), data) == {"train": 300, "test": 224}
 
 
 RGB = np.random.default_rng(0).integers(0, 256, (6, 6, 3), dtype=np.uint8)
 GREY = RGB[..., 0]
+
+
+def read(file):
+    """As a file, after it came out the same from its bytes."""
+    from_file, from_bytes = (
+        reader(6, 3, to_png)(Photo("name", 0, content)) for content in (file, file.read_bytes())
+    )
+    assert np.array_equal(from_file.pixels, from_bytes.pixels)
+    return from_file
 
 
 def as_rgb(image):
@@ -217,7 +230,7 @@ def palette():
 )
 def test_every_kind_of_image_comes_out_as_rgb(tmp_path, name, image, expected):
     image.save(tmp_path / name)
-    pixels, png = reader(6)(tmp_path / name)
+    pixels, png = read(tmp_path / name)
     assert pixels.dtype == np.uint8
     assert np.array_equal(pixels, expected)
     assert np.array_equal(np.asarray(Image.open(png)), pixels)
@@ -230,7 +243,7 @@ def test_photos_stand_upright_as_their_exif_says(tmp_path, orientation):
     Image.fromarray(RGB).save(tmp_path / "photo.png", exif=exif)
     turned = ImageOps.exif_transpose(Image.open(tmp_path / "photo.png"))
     assert (orientation == 1) == np.array_equal(np.asarray(turned), RGB)
-    pixels, _ = reader(6)(tmp_path / "photo.png")
+    pixels, _ = read(tmp_path / "photo.png")
     assert np.array_equal(pixels, np.asarray(turned))
 
 

@@ -100,10 +100,19 @@ def _digits(directory: Path, data: Any) -> Any:
 
 
 def _folder(directory: Path, data: Any) -> Any:
-    from train.data.folder import Folder, make_plan
+    from train.data.folder import make_plan
+    from train.data.squares import Squares
 
     plan = make_plan(data)
-    return Folder(plan, data_dir=directory / "folders" / plan.key(), file_format="array_record")
+    return Squares(plan, data_dir=directory / "folders" / plan.key, file_format="array_record")
+
+
+def _catalogue(directory: Path, data: Any) -> Any:
+    from train.data.catalogue import make_plan
+    from train.data.squares import Squares
+
+    plan = make_plan(directory, data.name.removeprefix(CATALOGUE), data)
+    return Squares(plan, data_dir=directory / "catalogue" / plan.key, file_format="array_record")
 
 
 def _cifar(directory: Path, data: Any) -> Any:
@@ -120,6 +129,8 @@ def _source(directory: Path, data: Any) -> Path:
     return Path(data.source).expanduser().absolute() if data.source else directory / "downloads"
 
 
+CATALOGUE = "tfds:"  # before the name of a data set that TFDS has prepared
+
 # By config.data.name: from a directory and config.data to a TFDS builder that has "mean" and "std"
 # as metadata.
 BUILDERS: dict[str, Callable[[Path, Any], Any]] = {
@@ -128,6 +139,19 @@ BUILDERS: dict[str, Callable[[Path, Any], Any]] = {
     "digits": _digits,
     "folder": _folder,
 }
+
+
+def find_builder(name: str) -> Callable[[Path, Any], Any]:
+    """One of `BUILDERS`, or that of TFDS' own data sets: "tfds:oxford_flowers102".
+
+    Raises:
+      WrongInput: an unknown name.
+    """
+    if name.startswith(CATALOGUE):
+        return _catalogue
+    if name not in BUILDERS:
+        raise WrongInput(unknown("data set", name, [*BUILDERS, f"{CATALOGUE}<name>"]))
+    return BUILDERS[name]
 
 
 def make_data(config: Any, process_index: int = 0, process_count: int = 1) -> Data:
@@ -143,10 +167,8 @@ def make_data(config: Any, process_index: int = 0, process_count: int = 1) -> Da
       WrongInput: an unknown name; the data set's refusals.
       ValueError: a batch that cannot be cut into one slice per process.
     """
-    if config.data.name not in BUILDERS:
-        raise WrongInput(unknown("data set", config.data.name, BUILDERS))
     directory = CHECKOUT / Path(config.data.dir).expanduser()
-    builder = BUILDERS[config.data.name](directory, config.data)
+    builder = find_builder(config.data.name)(directory, config.data)
     _prepare(builder)
     if process_index == 0:
         print("".join(f"{remark}\n" for remark in _remarks(builder)), end="")

