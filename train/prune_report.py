@@ -6,17 +6,18 @@ from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
 from senet_jax import loading, pruning
 from senet_jax.bench import Run, interleaved
 from senet_jax.plotting import plot_kept_channels
+from senet_jax.preprocessing import Preprocess
 from senet_jax.summary import count_parameters, multiply_adds
 from train.data import Data, make_data
+from train.evaluate_counts import count
+from train.parallel import Devices
 from train.state import Variables
-from train.step import model_inputs
 from train.workdir import write_json
 
 ROUNDS = 30  # of the measurement of speed
@@ -63,19 +64,8 @@ def _facts(networks: dict[str, Network], data: Data, workdir: Path) -> Facts:
 
 def accuracy(network: Network, data: Data) -> float:
     """Share of the test split that is classified correctly."""
-    model, variables = network
-
-    @jax.jit
-    def predict(images):
-        logits: Any = model.apply(variables, images, train=False)
-        return jnp.argmax(logits, axis=-1)
-
-    correct = count = 0.0
-    for batch in data.test():
-        images = model_inputs(batch["image"], data.mean, data.std)
-        correct += float(np.sum((np.asarray(predict(images)) == batch["label"]) * batch["mask"]))
-        count += float(batch["mask"].sum())
-    return correct / count
+    as_stored = Preprocess(data.image_shape[:2], data.mean, data.std, crop=1.0)
+    return count(network, [as_stored], Devices(), data.test())[0].accuracy
 
 
 def images_per_second(networks: dict[str, Network], data: Data) -> dict[str, float]:

@@ -20,11 +20,11 @@ from train.errors import WrongInput
 Result = dict[str, Any]
 
 
-def check_directory(workdir: Path) -> None:
+def check_directory(workdir: Path, option: str = "--workdir") -> None:
     """Raises `WrongInput` if this is a file, or lies below one."""
     for path in (workdir, *workdir.parents):
         if path.exists() and not path.is_dir():
-            raise WrongInput(f"{path} is a file, expected a directory: give another --workdir.")
+            raise WrongInput(f"{path} is a file, expected a directory: give another {option}.")
 
 
 def check_workdir(workdir: Path, config: ConfigDict) -> None:
