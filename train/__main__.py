@@ -1,10 +1,13 @@
 """The command line: `python -m train --config=configs/digits.py --workdir=runs/digits`."""
 
 import argparse
+import os
+import re
 import sys
 
 from train.command import exit_code
 from train.config import read_config
+from train.errors import WrongInput
 
 
 def main(arguments: list[str]) -> int:
@@ -22,16 +25,49 @@ def main(arguments: list[str]) -> int:
     parser.add_argument(
         "--workdir", required=True, help="where the run lives, and goes on from if it is there"
     )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="tell what it would be and what fits; train nothing"
+    )
+    parser.add_argument(
+        "--profile",
+        metavar="FIRST:LAST",
+        help="trace these steps into <workdir>/profile, for TensorBoard or Perfetto",
+    )
     options, overrides = parser.parse_known_args(arguments)
 
     def work() -> int:
+        profile = steps_of(options.profile)
         config = read_config(options.config, overrides)
+        if config.deterministic:  # read when JAX is loaded
+            flags = os.environ.get("XLA_FLAGS", "")
+            os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
+        if options.dry_run:
+            from train.dry_run import dry_run
+
+            dry_run(config)
+            return 0
         from train.loop import run  # slow: JAX and all that; what was mistyped is told at once
 
-        run(config, options.workdir)
+        run(config, options.workdir, profile)
         return 0
 
     return exit_code(work)
+
+
+def steps_of(text: str | None) -> range:
+    """`100:109` as steps, of which there are none without a text.
+
+    Raises:
+      WrongInput: it is none.
+    """
+    if text is None:
+        return range(0)
+    found = re.fullmatch(r"(\d+):(\d+)", text)
+    if not found or not 1 <= int(found[1]) <= int(found[2]):
+        raise WrongInput(
+            f"--profile={text}, expected the first and the last step, for example --profile=11:20."
+        )
+    return range(int(found[1]), int(found[2]) + 1)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from train.rand_augment import rand_augment
+from train.resampling import bilinear
+
 
 @dataclass(frozen=True)
 class AugmentOptions:
@@ -29,6 +32,10 @@ class AugmentOptions:
         sides is up to 4:3 off the image's (arXiv 1409.4842).
       crop_padding: pixels of zeros added on each side before a crop of the old size (4 for CIFAR).
       cutout: side of a square set to zero around a random pixel (arXiv 1708.04552), in pixels.
+      erase: share of the images in which noise covers a rectangle (arXiv 1708.04896): 2 to 33 % of
+        the image, its sides up to 3.3:1.
+      random_ops: changes by RandAugment, see `train.rand_augment`.
+      magnitude: of these, 0 to 10.
       size: (height, width) of the result; None for that of the images.
     """
 
@@ -40,18 +47,24 @@ class AugmentOptions:
     flip: bool = False
     crop_padding: int = 0
     cutout: int = 0
+    erase: float = 0.0
+    random_ops: int = 0
+    magnitude: float = 9.0
     size: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         limits = {"scale": 1.0, "shear": 90.0}  # beyond, an image has no size or no height
-        for name in ("shift", "rotate", "scale", "shear", "crop_padding", "cutout"):
+        for name in ("shift", "rotate", "scale", "shear", "crop_padding", "cutout", "random_ops"):
             value, limit = getattr(self, name), limits.get(name, np.inf)
             if not 0 <= value < limit:
                 bound = "at least 0" + (f" and below {limit:g}" if limit < np.inf else "")
                 raise ValueError(f"augment.{name} is {value}, expected {bound}.")
-        for name in ("crop_padding", "cutout"):
+        for name, most in (("erase", 1), ("magnitude", 10)):
+            if not 0 <= (value := getattr(self, name)) <= most:
+                raise ValueError(f"augment.{name} is {value}, expected 0 to {most}.")
+        for name in ("crop_padding", "cutout", "random_ops"):
             if (value := getattr(self, name)) != int(value):
-                raise ValueError(f"augment.{name} is {value}, expected whole pixels.")
+                raise ValueError(f"augment.{name} is {value}, expected a whole number.")
         if len(self.crop_area) != 2 or not 0 < self.crop_area[0] <= self.crop_area[1] <= 1:
             raise ValueError(
                 f"augment.crop_area is {self.crop_area}, expected two shares of the image, more"
@@ -127,6 +140,11 @@ def _changes(options: AugmentOptions) -> list[tuple[bool, Change]]:
             functools.partial(_random_warp, options=options),
         ),
         (options.cutout > 0, functools.partial(_cutout, size=options.cutout)),
+        (
+            options.random_ops > 0,
+            functools.partial(rand_augment, count=options.random_ops, magnitude=options.magnitude),
+        ),
+        (options.erase > 0, functools.partial(_erase, probability=options.erase)),
     ]
 
 
@@ -147,6 +165,21 @@ def _cutout(image: jax.Array, key: jax.Array, *, size: int) -> jax.Array:
     rows, columns = jnp.arange(h)[:, None], jnp.arange(w)[None, :]
     inside = (rows >= top) & (rows < top + size) & (columns >= left) & (columns < left + size)
     return jnp.where(inside[:, :, None], 0.0, image)
+
+
+def _erase(image: jax.Array, key: jax.Array, *, probability: float) -> jax.Array:
+    keys = jax.random.split(key, 5)
+    h, w, _ = image.shape
+    share = jax.random.uniform(keys[0], minval=0.02, maxval=1 / 3)
+    lean = jax.random.uniform(keys[1], minval=-1.0, maxval=1.0) * np.log(3.3) / 2
+    sides = jnp.sqrt(share * h * w) * jnp.exp(jnp.stack([lean, -lean]))
+    sides = jnp.minimum(jnp.round(sides), np.array([h, w]))
+    corner = jnp.floor(jax.random.uniform(keys[2], (2,)) * (np.array([h, w]) - sides + 1))
+    rows, columns = jnp.arange(h)[:, None], jnp.arange(w)[None, :]
+    inside = (rows >= corner[0]) & (rows < corner[0] + sides[0])
+    inside &= (columns >= corner[1]) & (columns < corner[1] + sides[1])
+    inside &= jax.random.bernoulli(keys[3], probability)
+    return jnp.where(inside[:, :, None], jax.random.uniform(keys[4], image.shape), image)
 
 
 def _random_warp(image: jax.Array, key: jax.Array, *, options: AugmentOptions) -> jax.Array:
@@ -213,7 +246,7 @@ def warp(
     cos, sin, tan = jnp.cos(rotate) / scale, jnp.sin(rotate) / scale, jnp.tan(shear)
     source_y = cos * y[:, None] + sin * x[None, :]
     source_x = cos * x[None, :] - sin * y[:, None] + tan * source_y
-    return _bilinear(image, source_y + centre[0], source_x + centre[1])
+    return bilinear(image, source_y + centre[0], source_x + centre[1])
 
 
 def _places(corner: jax.Array, side: jax.Array, count: int, limit: int) -> jax.Array:
@@ -221,22 +254,3 @@ def _places(corner: jax.Array, side: jax.Array, count: int, limit: int) -> jax.A
     the outermost of `limit` pixels' centres are pulled to it, so that no border darkens."""
     places = corner + (jnp.arange(count) + 0.5) * (side / count) - 0.5
     return jnp.clip(places, 0, limit - 1)
-
-
-def _bilinear(image: jax.Array, y: jax.Array, x: jax.Array) -> jax.Array:
-    """image [H, W, C] at places y, x [...] -> [..., C], as if it had zeros all around."""
-    h, w, c = image.shape
-    pixels = jnp.pad(image, [(1, 1), (1, 1), (0, 0)]).reshape(
-        -1, c
-    )  # one zero on each side will do
-    top, left = jnp.floor(y), jnp.floor(x)
-    down, right = (y - top)[..., None], (x - left)[..., None]
-
-    def at(row: jax.Array, column: jax.Array) -> jax.Array:
-        row = jnp.clip(row.astype(jnp.int32) + 1, 0, h + 1)
-        column = jnp.clip(column.astype(jnp.int32) + 1, 0, w + 1)
-        return pixels[row * (w + 2) + column]
-
-    upper = at(top, left) * (1 - right) + at(top, left + 1) * right
-    lower = at(top + 1, left) * (1 - right) + at(top + 1, left + 1) * right
-    return upper * (1 - down) + lower * down

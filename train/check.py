@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 from senet_jax import create_model
 from train.data import find_builder
 from train.errors import WrongInput, unknown
+from train.losses import LOSSES
 from train.optimizer import OPTIMIZERS, SCHEDULES
 from train.parallel import MODES
 from train.penalty import NONE, PENALTIES
@@ -43,6 +44,8 @@ def _names(config: ConfigDict) -> Iterator[str]:
     for group, (kind, names) in choices.items():
         if config[group].name not in names:
             yield f"{unknown(kind, config[group].name, names)} (--config.{group}.name)"
+    if config.loss not in LOSSES:
+        yield f"{unknown('loss', config.loss, LOSSES)} (--config.loss)"
     if config.parallel not in MODES:
         yield f"{unknown('way to run in parallel', config.parallel, MODES)} (--config.parallel)"
     if config.model.dtype not in DTYPES:
@@ -55,6 +58,13 @@ def _numbers(config: ConfigDict) -> Iterator[str]:
     fraction = 0, math.nextafter(1, 0), "at least 0 and less than 1"
     positive = math.nextafter(0, 1), math.inf, "more than 0"
     limits = {
+        "accumulate": at_least_one,
+        "max_skipped": at_least_one,
+        "data.mix.mixup": not_negative,
+        "data.mix.cutmix": not_negative,
+        "data.mix.probability": (0, 1, "0 to 1"),
+        "data.mix.off_epochs": not_negative,
+        "ghost_batch": not_negative,
         "seed": (0, 2**32 - 1, "0 to 4,294,967,295"),
         "log_every": at_least_one,
         "data.batch_size": at_least_one,
@@ -68,6 +78,10 @@ def _numbers(config: ConfigDict) -> Iterator[str]:
         "optimizer.beta1": fraction,
         "optimizer.beta2": fraction,
         "optimizer.epsilon": positive,
+        "optimizer.clip_norm": not_negative,
+        "optimizer.clip_adaptive": not_negative,
+        "optimizer.layer_decay": (math.nextafter(0, 1), 1, "more than 0 and up to 1"),
+        "optimizer.head_rate": not_negative,
         "schedule.epochs": at_least_one,
         "schedule.learning_rate": positive,
         "schedule.warmup_epochs": not_negative,
@@ -80,6 +94,7 @@ def _numbers(config: ConfigDict) -> Iterator[str]:
         "ema_decay": fraction,
         "evaluation.every_epochs": at_least_one,
         "evaluation.batch_size": at_least_one,
+        "evaluation.patience": not_negative,
         "evaluation.keep": (2, math.inf, "2 or more: the newest may be damaged by a crash"),
     }
     for field, (least, most, expected) in limits.items():
@@ -122,17 +137,38 @@ def _folder(config: ConfigDict) -> Iterator[str]:
         )
 
 
+def batch_unit(config: ConfigDict) -> int:
+    """What a batch must be a multiple of: each device has its share of each part, and in mixing and
+    between parts neighbours stay together."""
+    mix, parts = config.data.mix, max(config.accumulate, 1)
+    in_pairs = parts > 1 or bool(mix.mixup or mix.cutmix)
+    return jax.device_count() * parts * (1 + in_pairs)
+
+
 def _batches(config: ConfigDict) -> Iterator[str]:
-    count = jax.device_count()
-    for field in ("data.batch_size", "evaluation.batch_size"):
-        size = _field(config, field)
-        if size >= 1 and size % count:
-            below, above = size // count * count, -(-size // count) * count
-            fits = f"{below} and {above} can" if below else f"{above} can"
-            yield (
-                f"A batch of {size} cannot be split over {count} devices; {fits}"
-                f" (--config.{field}={below or above})."
-            )
+    devices = jax.device_count()
+    over, unit = f"{devices} devices", batch_unit(config)
+    if unit > devices:
+        over += f", in {max(config.accumulate, 1)} parts of whole pairs on each"
+    yield from _division(config, "data.batch_size", unit, over)
+    yield from _division(config, "evaluation.batch_size", devices, f"{devices} devices")
+    share = config.data.batch_size // (devices * max(config.accumulate, 1))
+    if config.ghost_batch > 0 and share % config.ghost_batch:
+        yield (
+            f"config.ghost_batch is {config.ghost_batch}, expected a divisor of {share}, the images"
+            " of a batch that a device computes at a time; or 0."
+        )
+
+
+def _division(config: ConfigDict, field: str, count: int, over: str) -> Iterator[str]:
+    size = _field(config, field)
+    if size >= 1 and size % count:
+        below, above = size // count * count, -(-size // count) * count
+        fits = f"{below} and {above} can" if below else f"{above} can"
+        yield (
+            f"A batch of {size} cannot be split over {over}; {fits}"
+            f" (--config.{field}={below or above})."
+        )
 
 
 def _model(config: ConfigDict) -> Iterator[str]:

@@ -100,6 +100,12 @@ class Checkpoints:
         """Whether this step was evaluated and saved."""
         return step in self._scored
 
+    def best_step(self) -> int:
+        """The evaluated step that is preferred to all others so far."""
+        step = self._manager.best_step()
+        assert step is not None
+        return step
+
     def save(self, step: int, state: State, scores: Scores | None = None) -> None:
         """Begins to save a state; the next save, or leaving the context, raises if it failed.
 

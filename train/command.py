@@ -6,14 +6,16 @@ import sys
 import warnings
 from collections.abc import Callable
 
-from train.errors import WrongInput
+from train.errors import Diverged, WrongInput
 from train.interrupt import Interrupted
 
 WRONG_INPUT = 2  # as argparse's own
+DIVERGED = 3
 
 
 def exit_code(work: Callable[[], int]) -> int:
-    """Does the work and returns its exit code; 2 for wrong input, 128 + signal if it was stopped.
+    """Does the work and returns its exit code; 2 for wrong input, 3 for a run that diverged, 128 +
+    signal if it was stopped.
 
     Warnings are printed as sentences.
     """
@@ -23,6 +25,9 @@ def exit_code(work: Callable[[], int]) -> int:
     except WrongInput as error:
         print(f"error: {error}", file=sys.stderr)
         return WRONG_INPUT
+    except Diverged as end:
+        print(f"error: {end.message}", file=sys.stderr)
+        return DIVERGED
     except Interrupted as stop:
         print(f"{stop.message} To resume:\n{shlex.join(sys.orig_argv)}", file=sys.stderr)
         return 128 + stop.signum

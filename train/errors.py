@@ -21,6 +21,19 @@ class WrongInput(ValueError):
             super().__init__(f"{len(self.problems)} things are wrong:{lines}")
 
 
+class Diverged(Exception):
+    """So many steps in a row were skipped that the run was stopped; it has saved.
+
+    Attributes:
+      message: which steps, and what is not finite, for the person at the terminal.
+    """
+
+    def __init__(self, first: int, last: int):
+        super().__init__(f"steps {first} to {last}")
+        self.first, self.last = first, last
+        self.message = ""
+
+
 @contextmanager
 def refusals() -> Iterator[None]:
     """Turns the refusals of the library and of the data into `WrongInput`."""

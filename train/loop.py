@@ -1,7 +1,8 @@
 """A run from the first step to the test result; every verb has its own file."""
 
 import math
-from collections.abc import Callable, Generator
+import time
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -21,22 +22,33 @@ from train.checkpoints import Checkpoints
 from train.config import as_json
 from train.data import Data, make_data
 from train.data.identity import check_data
-from train.errors import WrongInput, refusals
+from train.divergence import Watch, account
+from train.errors import Diverged, WrongInput, refusals
+from train.evaluate_counts import total
+from train.freezing import check_frozen
+from train.gates import Gates, describe_gates
 from train.initial import initial_variables
 from train.interrupt import Interrupted, Interruption
-from train.metrics import merge, summarise
-from train.optimizer import make_optimizer, make_schedule
+from train.losses import LOSSES
+from train.metrics import summarise
+from train.mixing import MixOptions
+from train.optimizer import make_optimizer, make_rates, make_schedule
 from train.parallel import Devices
 from train.penalty import check_penalty, make_penalty
+from train.profile import Trace
 from train.report import Report
 from train.state import State, Variables, init_state
-from train.step import Recipe, eval_step, train_step
+from train.step import Recipe, eval_step, images_seen, train_step
 from train.summary import draw_attention, tell
+from train.versions import versions
 from train.workdir import Result, check_workdir, claimed, read_result, write_result
 
 
-def run(config: ConfigDict, workdir: str | Path) -> Result:
+def run(config: ConfigDict, workdir: str | Path, profile: range = range(0)) -> Result:
     """Trains as the config says, or goes on where the run in `workdir` has stopped.
+
+    Args:
+      profile: steps that are traced into <workdir>/profile.
 
     Returns:
       {"steps", "step", the chosen one's, "validation", its scores, "test", its scores}.
@@ -52,10 +64,10 @@ def run(config: ConfigDict, workdir: str | Path) -> Result:
         tell(result, workdir, again=True)
         return result
     with Interruption() as interruption:
-        return _train(config, workdir, interruption)
+        return _train(config, workdir, interruption, profile)
 
 
-def _train(config: ConfigDict, workdir: Path, interruption: Interruption) -> Result:
+def _train(config: ConfigDict, workdir: Path, interruption: Interruption, profile: range) -> Result:
     with refusals():
         devices = Devices(config.parallel)
         data = make_data(config, jax.process_index(), jax.process_count())
@@ -63,6 +75,7 @@ def _train(config: ConfigDict, workdir: Path, interruption: Interruption) -> Res
         init, seed = initialiser(config, data, recipe), np.uint32(config.seed)
         like = devices.abstract(init, seed)
         check_penalty(recipe.penalty, recipe.model, data.image_shape)
+        check_frozen(recipe.frozen, like.params)
         initial = _initial_variables(config, data, like)
     steps = config.schedule.epochs * data.steps_per_epoch
     every = config.evaluation.every_epochs * data.steps_per_epoch
@@ -80,35 +93,59 @@ def _train(config: ConfigDict, workdir: Path, interruption: Interruption) -> Res
             Checkpoints(workdir, describe(config, data), config.evaluation.keep) as checkpoints,
             _report(config, workdir, data, step, steps) as report,
             closing(data.train(step)) as batches,
+            Trace(workdir / "profile", profile) as trace,
         ):
             try:
                 while True:
                     due = step > 0 and (step % every == 0 or step == steps)
                     if due and not checkpoints.has_scores(step):  # resumed runs may begin with it
-                        scores = _validate(state, score, data)
-                        report.validation(step, scores)
+                        scores, gates = _validate(state, score, data)
+                        report.validation(step, scores, gates)
                         checkpoints.save(step, state, scores)
                     interruption.check()
-                    if step == steps:
+                    if step == steps or (due and _is_stale(config, checkpoints, step, every)):
                         break
-                    _, batch = next(batches)
+                    trace.before(step + 1)
+                    batch = _next_batch(batches, report)
+                    if step == 0:
+                        report.images(images_seen(recipe, state, batch))
                     state, metrics = train(state, devices.put(batch))
                     step += 1
                     report.train(step, metrics)
                 checkpoints.wait()
                 chosen, validation, variables = saved.best(workdir)
-                test = score(devices.put_whole(variables), data.test())
+                test, _ = score(devices.put_whole(variables), data.test())
                 report.test(test)
             except Interrupted as stop:
                 report.flush()  # before saving: lines that are missing then never come back
                 checkpoints.save(step, state)
                 stop.message = f"Stopped at step {step} of {steps}, saved in {workdir}."
                 raise
-        result = {"steps": steps, "step": chosen, "validation": validation, "test": test}
+            except Diverged as end:
+                checkpoints.save(step, state)
+                end.message = account(end, recipe, state, batch)
+                raise
+        result = {"steps": step, "step": chosen, "validation": validation, "test": test}
         write_result(workdir, result)
     draw_attention(workdir, recipe, data, variables)
     tell(result, workdir)
     return result
+
+
+def _next_batch(batches: Iterator[tuple[int, dict[str, np.ndarray]]], report: Report):
+    begun = time.perf_counter()
+    _, batch = next(batches)
+    report.waited(time.perf_counter() - begun)
+    return batch
+
+
+def _is_stale(config: ConfigDict, checkpoints: Checkpoints, step: int, every: int) -> bool:
+    """Whether the last evaluations, as many as patience has, were not better than one before."""
+    patience = config.evaluation.patience
+    if not patience or step - checkpoints.best_step() < patience * every:
+        return False
+    print(f"No better evaluation since step {checkpoints.best_step()}: stopping at step {step}.")
+    return True
 
 
 def make_recipe(config: ConfigDict, data: Data, devices: Devices) -> Recipe:
@@ -117,15 +154,20 @@ def make_recipe(config: ConfigDict, data: Data, devices: Devices) -> Recipe:
     Raises:
       ValueError: the number of classes is not the data's; the library's refusals.
     """
-    schedule = make_schedule(config, data.steps_per_epoch)
+    steps = config.schedule.epochs * data.steps_per_epoch
     return Recipe(
         model=_model(config, data, devices),
-        optimizer=make_optimizer(config, schedule),
-        schedule=schedule,
+        optimizer=make_optimizer(config),
+        schedule=make_schedule(config, data.steps_per_epoch),
+        rates=make_rates(config),
         augment=AugmentOptions.from_config(config.data.augment, data.image_shape[:2]),
         mean=data.mean,
         std=data.std,
+        loss=LOSSES[config.loss],
         label_smoothing=config.label_smoothing,
+        mix=MixOptions.from_config(config.data.mix, steps, data.steps_per_epoch),
+        accumulate=config.accumulate,
+        frozen=tuple(config.optimizer.frozen),
         ema_decay=config.ema_decay,
         penalty=make_penalty(config, data.steps_per_epoch),
         axis_name=devices.axis_name,
@@ -141,6 +183,7 @@ def describe(config: ConfigDict, data: Data) -> dict[str, Any]:
         "std": list(data.std),
         "image_shape": list(data.image_shape),
         "config": as_json(config),
+        "versions": versions(),
     }
 
 
@@ -150,27 +193,26 @@ def evaluate(
     interruption: Interruption,
     variables: Variables,
     batches: Generator[dict[str, np.ndarray], None, None],
-) -> Scores:
-    """Means over all examples of a split: {"loss", "accuracy"}.
+) -> tuple[Scores, Gates]:
+    """Means over all examples of a split, {"loss", "accuracy"}; and what the gates did there.
 
     Raises:
       Interrupted: between two batches.
     """
-    sums = []
-    with closing(batches):  # readers that run ahead end at once, also on interruption
-        for batch in batches:
-            sums.append(eval_step(variables, devices.put(batch)))
-            interruption.check()
-    return summarise(merge(*jax.device_get(sums)))
+    sums = total(eval_step, devices, variables, batches, interruption.check)
+    return summarise(sums), describe_gates(sums["gates"], sums["count"])
 
 
-def _validate(state: State, score: Callable[..., Scores], data: Data) -> Scores:
-    """Validation scores of the variables and, as "ema_loss", "ema_accuracy", of their averages."""
-    scores = score(state.variables, data.validation())
+def _validate(
+    state: State, score: Callable[..., tuple[Scores, Gates]], data: Data
+) -> tuple[Scores, Gates]:
+    """Validation scores of the variables and, as "ema_loss", "ema_accuracy", of their averages; and
+    what the gates did."""
+    scores, gates = score(state.variables, data.validation())
     if state.ema:
-        averaged = score(state.ema, data.validation())
+        averaged, _ = score(state.ema, data.validation())
         scores |= {f"ema_{name}": value for name, value in averaged.items()}
-    return scores
+    return scores, gates
 
 
 def initialiser(config: ConfigDict, data: Data, recipe: Recipe) -> Callable[..., State]:
@@ -196,14 +238,18 @@ def _report(config: ConfigDict, workdir: Path, data: Data, step: int, steps: int
         start_step=step,
         batch_size=config.data.batch_size,
         log_every=config.log_every,
+        watch=Watch(config.max_skipped).see,
     )
 
 
 def _model(config: ConfigDict, data: Data, devices: Devices) -> nn.Module:
     model = create_model(config.model.name, **_options(config, data))
-    if devices.axis_name is None:
-        return model
-    # Batch statistics over all devices, as under jit, where the batch is one array.
+    together, shares = config.ghost_batch, config.accumulate
+    if devices.axis_name is not None:  # a device sees its own share, else all do
+        shares *= len(devices)
+    if together:
+        groups = config.data.batch_size // shares // together
+        return model.clone(norm=model.norm.clone(groups=groups))
     return model.clone(norm=model.norm.clone(axis_name=devices.axis_name))
 
 
@@ -223,14 +269,10 @@ def _introduce(
     if jax.process_index() != 0:
         return
     count = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(like.params))
-    kinds = ", ".join(sorted({device.device_kind for device in devices.devices}))
     print(
         f"{config.model.name}, {count:,} parameters, on {config.data.name}: {data.train_size:,}"
         f" images to train, {data.validation_size:,} to validate, {data.test_size:,} to test."
     )
-    print(
-        f"{steps} steps of {config.data.batch_size} images on {len(devices)} x {kinds}"
-        f" ({config.parallel})."
-    )
+    print(f"{steps} steps of {config.data.batch_size} images on {devices.describe()}.")
     if step:
         print(f"Going on from step {step}.", flush=True)

@@ -5,6 +5,8 @@ import operator
 from collections.abc import Mapping
 from typing import Any
 
+import jax
+
 # What a step sums over examples, and the name of its mean. Anything else that a step hands out (the
 # learning rate, the gradient's norm) is one number per step already.
 MEANS = {"loss": "loss", "correct": "accuracy"}
@@ -20,14 +22,14 @@ def merge(*sums: Sums) -> dict[str, Any]:
     """
     if not sums:
         raise ValueError("There are no sums to merge: the split has no batches.")
-    return {name: functools.reduce(operator.add, (s[name] for s in sums)) for name in sums[0]}
+    return functools.reduce(functools.partial(jax.tree.map, operator.add), map(dict, sums))
 
 
 def summarise(sums: Sums) -> dict[str, float]:
     """Means over examples, as Python floats.
 
     {"loss": 12.8, "correct": 3, "count": 4} gives {"loss": 3.2, "accuracy": 0.75}. Numbers that are
-    no sums stay as they are.
+    no sums stay as they are, and groups of sums are left out.
 
     Raises:
       ValueError: the count is zero.
@@ -38,5 +40,5 @@ def summarise(sums: Sums) -> dict[str, float]:
     return {
         MEANS.get(name, name): float(value) / (count if name in MEANS else 1)
         for name, value in sums.items()
-        if name != "count"
+        if name != "count" and not isinstance(value, Mapping)
     }

@@ -10,6 +10,8 @@ import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
+from train.freezing import rates
+
 ATTENTION = re.compile(r"se(\d+|_\w+)?")
 Schedule = Callable[[Any], jax.Array]  # step -> learning rate
 
@@ -31,9 +33,30 @@ def make_schedule(config: ConfigDict, steps_per_epoch: int) -> Schedule:
     return learning_rate
 
 
-def make_optimizer(config: ConfigDict, schedule: Schedule) -> optax.GradientTransformation:
-    """From the gradient to the update, learning rate and weight decay included."""
-    return OPTIMIZERS[config.optimizer.name](config.optimizer, schedule)
+def make_optimizer(config: ConfigDict) -> optax.GradientTransformation:
+    """From the gradient to the direction of the step, decay included: the step itself multiplies it
+    by the learning rate, so that the rate follows the run's own count of steps."""
+    options = config.optimizer
+    parts = []
+    if options.clip_adaptive:  # arXiv 2102.06171, section 4.1: not of the classifier
+        clip = optax.adaptive_grad_clip(options.clip_adaptive)
+        parts.append(optax.masked(clip, _outside_the_head))
+    if options.clip_norm:
+        parts.append(optax.clip_by_global_norm(options.clip_norm))
+    return optax.chain(*parts, OPTIMIZERS[options.name](options))
+
+
+def make_rates(config: ConfigDict) -> Callable[[Any], Any] | None:
+    """Factors of the learning rate by variable; None where they are all 1."""
+    options = config.optimizer
+    if options.layer_decay == options.head_rate == 1 and not options.frozen:
+        return None
+    return partial(
+        rates,
+        frozen=tuple(options.frozen),
+        layer_decay=options.layer_decay,
+        head_rate=options.head_rate,
+    )
 
 
 def decayed(params: Any, attention: bool = True) -> Any:
@@ -71,26 +94,32 @@ def _step(config: ConfigDict, steps_per_epoch: int, warmup: int) -> Schedule:
     )
 
 
-def _sgd(options: ConfigDict, schedule: Schedule) -> optax.GradientTransformation:
-    return optax.chain(
-        optax.add_decayed_weights(options.weight_decay, mask=_mask(options)),
-        optax.sgd(schedule, momentum=options.momentum or None, nesterov=options.nesterov),
-    )
+def _sgd(options: ConfigDict) -> optax.GradientTransformation:
+    if not options.momentum:
+        return _decay(options)
+    return optax.chain(_decay(options), optax.trace(options.momentum, nesterov=options.nesterov))
 
 
-def _adamw(options: ConfigDict, schedule: Schedule) -> optax.GradientTransformation:
-    return optax.adamw(
-        schedule,
-        b1=options.beta1,
-        b2=options.beta2,
-        eps=options.epsilon,
-        weight_decay=options.weight_decay,
-        mask=_mask(options),
-    )
+def _adamw(options: ConfigDict) -> optax.GradientTransformation:
+    return optax.chain(_adam(options), _decay(options))
 
 
-def _mask(options: ConfigDict) -> Callable[[Any], Any]:
-    return partial(decayed, attention=options.decay_attention)
+def _lamb(options: ConfigDict) -> optax.GradientTransformation:
+    """arXiv 1904.00962: each variable's step is as long as the variable is large."""
+    return optax.chain(_adam(options), _decay(options), optax.scale_by_trust_ratio())
+
+
+def _adam(options: ConfigDict) -> optax.GradientTransformation:
+    return optax.scale_by_adam(options.beta1, options.beta2, options.epsilon)
+
+
+def _decay(options: ConfigDict) -> optax.GradientTransformation:
+    mask = partial(decayed, attention=options.decay_attention)
+    return optax.add_decayed_weights(options.weight_decay, mask=mask)
+
+
+def _outside_the_head(params: Any) -> Any:
+    return jax.tree_util.tree_map_with_path(lambda path, _: path[0].key != "head", params)
 
 
 # By config.schedule.name: the rate's shape over the steps, between 0 and 1, without the warm-up.
@@ -99,7 +128,8 @@ SCHEDULES: dict[str, Callable[[ConfigDict, int, int], Schedule]] = {
     "step": _step,
 }
 # By config.optimizer.name.
-OPTIMIZERS: dict[str, Callable[[ConfigDict, Schedule], optax.GradientTransformation]] = {
+OPTIMIZERS: dict[str, Callable[[ConfigDict], optax.GradientTransformation]] = {
     "adamw": _adamw,
+    "lamb": _lamb,
     "sgd": _sgd,
 }

@@ -61,6 +61,23 @@ class Devices:
             for name, x in batch.items()
         }
 
+    def abstract_batch(self, shapes: dict[str, tuple[tuple[int, ...], Any]]) -> dict[str, Any]:
+        """What `put` makes of batches of these shapes and dtypes, without one."""
+        count = len(self)
+        if self.axis_name is not None:
+            shapes = {
+                k: ((count, s[0] // count, *s[1:]), dtype) for k, (s, dtype) in shapes.items()
+            }
+        return {
+            name: jax.ShapeDtypeStruct(shape, dtype, sharding=self._split)
+            for name, (shape, dtype) in shapes.items()
+        }
+
+    def describe(self) -> str:
+        """`8 x NVIDIA H100 80GB HBM3 (jit)`."""
+        kinds = ", ".join(sorted({device.device_kind for device in self.devices}))
+        return f"{len(self)} x {kinds} ({'jit' if self.axis_name is None else 'pmap'})"
+
     def compile(self, step: Callable[..., Any], *, donate: bool = False) -> Callable[..., Any]:
         """`step(state, batch)` over all devices: state and results whole, the batch split.
 

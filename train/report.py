@@ -9,16 +9,18 @@ import math
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
 import jax
+import numpy as np
 
 from train.errors import WrongInput
 from train.metrics import Sums, summarise
 
 Record = dict[str, Any]
+GATE_FACTS = ("mean", "spread", "saturated")
 
 
 class Report:
@@ -34,6 +36,7 @@ class Report:
       start_step: steps done before; 0 for a new run.
       batch_size: the global one, images per step.
       log_every: steps between fetches of the metrics.
+      watch: called with every step and its metrics once they are fetched; may raise.
 
     Raises:
       WrongInput: `metrics.jsonl` holds something else than metrics.
@@ -48,22 +51,24 @@ class Report:
         start_step: int,
         batch_size: int,
         log_every: int = 50,
+        watch: Callable[[int, Record], None] = lambda step, metrics: None,
     ):
         self._total_steps = total_steps
         self._steps_per_epoch = steps_per_epoch
         self._log_every = log_every
+        self._watch = watch
         self._step = start_step
         self._pending: list[tuple[int, Sums]] = []
         self._loss: float | None = None  # the last one fetched
         self._clock = Clock(batch_size, total_steps)
         self._outputs: list[Output] = []
+        self._board: TensorBoard | None = None
         self._terminal: Terminal | None = None
         if jax.process_index() == 0:
             self._terminal = Terminal(total_steps, start_step)
-            self._outputs = [
-                MetricsFile(Path(workdir) / "metrics.jsonl", start_step),
-                TensorBoard(Path(workdir) / "tensorboard", start_step, self._terminal),
-            ]
+            self._board = TensorBoard(Path(workdir) / "tensorboard", start_step, self._terminal)
+            metrics = MetricsFile(Path(workdir) / "metrics.jsonl", start_step)
+            self._outputs = [metrics, self._board]
 
     def __enter__(self) -> "Report":
         return self
@@ -96,13 +101,30 @@ class Report:
         self._step = step
         ends = step % self._steps_per_epoch == 0 or step == self._total_steps
         if ends or step % self._log_every == 0:
-            self.flush()
+            for record in self.flush():
+                self._tell_skipped(record)
+                self._watch(record["step"], record)
 
-    def validation(self, step: int, scores: Mapping[str, Any]) -> None:
-        """Reports means over the validation split, e.g. {"loss": 0.1, "accuracy": 0.97}."""
+    def waited(self, seconds: float) -> None:
+        """Notes how long the loop has waited for a batch."""
+        self._clock.waited(seconds)
+
+    def images(self, images: np.ndarray) -> None:
+        """Shows images [n, H, W, C], values 0..1, as the first step sees them."""
+        if self._board:
+            self._board.show("train/images", images, self._step)
+
+    def validation(
+        self, step: int, scores: Mapping[str, Any], gates: Mapping[str, Mapping[str, float]]
+    ) -> None:
+        """Reports means over the validation split, e.g. {"loss": 0.1, "accuracy": 0.97}, and what
+        the gates of each block did there, see `train.gates`."""
         self._clock.stop()  # what is still pending was done before the evaluation, but not timed
         self.flush()
         self._put([_record("validation", step, scores)])
+        if gates:
+            flat = {f"{path}/{k}": value for path, g in gates.items() for k, value in g.items()}
+            self._put([_record("gates", step, flat)])
         if self._terminal:
             # There is no training loss where a resumed run begins with an evaluation.
             loss = "" if self._loss is None else f" loss {self._loss:.4f};"
@@ -110,17 +132,19 @@ class Report:
                 f"epoch {step / self._steps_per_epoch:.6g}, step {step} of {self._total_steps}:"
                 f"{loss} validation {_in_words(scores)}{self._clock.in_words(step)}"
             )
+            if gates:
+                self._terminal.say(f"  {gates_in_words(gates)}")
 
     def test(self, scores: Mapping[str, Any]) -> None:
         """Writes means over the test split, at the end of the run; the summary prints them."""
         self.flush()
         self._put([_record("test", self._step, scores)])
 
-    def flush(self) -> None:
-        """Fetches and writes what is pending. Call it before saving a checkpoint: lines that are
-        missing when a run is resumed from there never come back."""
+    def flush(self) -> list[Record]:
+        """Fetches and writes what is pending, and returns it. Call it before saving a checkpoint:
+        lines that are missing when a run is resumed from there never come back."""
         if not self._pending:
-            return
+            return []
         steps = [step for step, _ in self._pending]
         fetched = jax.device_get([metrics for _, metrics in self._pending])
         self._pending = []
@@ -128,6 +152,9 @@ class Report:
         self._loss = records[-1]["loss"]
         self._clock.lap(steps[-1])
         self._put(records)
+        if self._board:  # alone: a resumed run's file of metrics is the same, and its speed is not
+            facts = self._clock.facts() | _device_memory()
+            self._board.write([_record("speed", steps[-1], facts)])
         if self._terminal:
             step = steps[-1]
             self._terminal.progress(
@@ -135,6 +162,16 @@ class Report:
                 f"epoch {step / self._steps_per_epoch:.1f}, step {step}, loss {self._loss:.4f}"
                 + self._clock.in_words(step),
             )
+        return records
+
+    def say(self, line: str) -> None:
+        """For a person, on the terminal alone."""
+        if self._terminal:
+            self._terminal.say(line)
+
+    def _tell_skipped(self, record: Record) -> None:
+        if record.get("skipped"):
+            self.say(f"Step {record['step']} was skipped: its loss or gradient is not finite.")
 
     def _put(self, records: list[Record]) -> None:
         for output in self._outputs:
@@ -149,7 +186,7 @@ class Clock:
         self._born = time.perf_counter()
         self._first: tuple[int, float] | None = None  # step and time of the first start
         self._mark: tuple[int, float] | None = None  # ... up to which is counted
-        self._steps, self._seconds = 0, 0.0
+        self._steps, self._seconds, self._waited = 0, 0.0, 0.0
 
     @property
     def age(self) -> float:
@@ -181,14 +218,28 @@ class Clock:
         self._seconds += now - self._mark[1]
         self._mark = (step, now)
 
+    def waited(self, seconds: float) -> None:
+        """Notes a part of the time that is counted in which nothing could be computed."""
+        if self.is_running:
+            self._waited += seconds
+
     def stop(self) -> None:
         self._mark = None
 
+    def facts(self) -> dict[str, float]:
+        """{"images_per_second", "waiting", the share of time in which data were waited for}."""
+        if not self._steps:
+            return {}
+        waiting = min(self._waited / self._seconds, 1.0)
+        return {"images_per_second": self.images_per_second, "waiting": waiting}
+
     def in_words(self, step: int) -> str:
-        """`, 5,310 images/s, 0:01:10 left`."""
+        """`, 5,310 images/s, 3 % waiting for data, 0:01:10 left`."""
         words = ""
-        if self._steps:
-            words += f", {self.images_per_second:,.0f} images/s"
+        if facts := self.facts():
+            words += f", {facts['images_per_second']:,.0f} images/s"
+            if facts["waiting"] >= 0.01:
+                words += f", {100 * facts['waiting']:.0f} % of the time waiting for data"
         if self._first and step > self._first[0]:
             per_step = (time.perf_counter() - self._first[1]) / (step - self._first[0])
             left = round(per_step * (self._total_steps - step))
@@ -276,6 +327,13 @@ class TensorBoard:
                     self._writer.add_scalar(f"{record['kind']}/{name}", value, record["step"])
         self._writer.flush()
 
+    def show(self, tag: str, images: np.ndarray, step: int) -> None:
+        """Images [n, H, W, C], values 0..1."""
+        if self._writer is None and not self._is_absent:
+            self._open()
+        if self._writer is not None:
+            self._writer.add_images(tag, images, step, dataformats="NHWC")
+
     def _open(self) -> None:
         try:
             from tensorboardX import SummaryWriter
@@ -330,6 +388,22 @@ def _length_to_keep(path: Path, start_step: int) -> int:
                 break
             length += len(line)
     return length
+
+
+def gates_in_words(gates: Mapping[str, Mapping[str, float]]) -> str:
+    """`gates: mean 0.49, spread 0.08, 1 % saturated, most in stage3/block2/se (5 %)`."""
+    means = [np.mean([block[k] for block in gates.values()]) for k in GATE_FACTS]
+    most = max(gates, key=lambda path: gates[path]["saturated"])
+    words = f"gates: mean {means[0]:.2f}, spread {means[1]:.2f}, {100 * means[2]:.0f} % saturated"
+    if (share := gates[most]["saturated"]) >= 0.005:
+        words += f", most in {most} ({100 * share:.0f} %)"
+    return words
+
+
+def _device_memory() -> dict[str, float]:
+    """{"memory_gib", the most that was in use on the first device}, where it can be known."""
+    peak = (jax.local_devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
+    return {} if peak is None else {"memory_gib": peak / 2**30}
 
 
 def _in_words(scores: Mapping[str, Any]) -> str:

@@ -1,15 +1,12 @@
 """What training does to whole blocks: leaves their branches out, and computes them twice."""
 
 from collections.abc import Sequence
-from typing import TypeVar
 
 import flax.linen as nn
 import jax
 
 from senet_jax import fused
 from senet_jax.fused import Features
-
-F = TypeVar("F", bound=Features)
 
 
 def drop_rates(rate: float, sizes: Sequence[int], train: bool) -> list[list[float]]:
@@ -26,7 +23,7 @@ def drop_rates(rate: float, sizes: Sequence[int], train: bool) -> list[list[floa
     return [[rate * next(blocks) / last if train else 0.0 for _ in range(size)] for size in sizes]
 
 
-def drop_branch(block: nn.Module, branch: F, rate: float) -> F:
+def drop_branch(block: nn.Module, branch: Features, rate: float) -> Features:
     """The branch of some images set to zero, that of the others enlarged, so that the mean stays.
 
     What is deferred stays so: one factor for each image joins those of the norm.

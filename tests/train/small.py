@@ -43,7 +43,7 @@ def recipe(devices: Devices | None = None, **changes) -> Recipe:
     schedule = optax.constant_schedule(0.05)
     result = Recipe(
         model=model.clone(norm=model.norm.clone(**norm)),
-        optimizer=optax.sgd(schedule, momentum=0.9),
+        optimizer=optax.trace(0.9),
         schedule=schedule,
         augment=AugmentOptions(shift=1.0, rotate=10.0),
         mean=(0.3,),
@@ -67,10 +67,7 @@ def keeps_gradients() -> optax.GradientTransformation:
     """Plain descent whose state is the gradient it was given."""
     return optax.GradientTransformation(
         init=lambda params: jax.tree.map(np.zeros_like, params),
-        update=lambda gradients, _, params: (
-            jax.tree.map(lambda g: -0.05 * g, gradients),
-            gradients,
-        ),
+        update=lambda gradients, _, params: (gradients, gradients),
     )
 
 

@@ -180,7 +180,7 @@ def test_normalising_gives_the_training_images_mean_0_and_deviation_1():
         ({"scale": 1.0}, "augment.scale is 1.0, expected at least 0 and below 1."),
         ({"shear": 90}, "augment.shear is 90, expected at least 0 and below 90."),
         ({"rotate": float("nan")}, "augment.rotate is nan, expected at least 0."),
-        ({"cutout": 1.5}, "augment.cutout is 1.5, expected whole pixels."),
+        ({"cutout": 1.5}, "augment.cutout is 1.5, expected a whole number."),
     ],
 )
 def test_options_without_a_meaning_are_refused(options, message):

@@ -21,7 +21,13 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 ELSEWHERE = ("ablation", "attentions", "pruning")  # test_sweep_pages.py, test_prune.py
 
 
-def variants() -> list[str]:
+# one of each page, and what switches most on; the others are like them
+QUICK = ("digits.py", "folder.py", "cifar.py:seresnet20", "imagenet.py:paper", "imagenet.py:a2")
+# what stands for archives that nobody has at hand: the same fields, read from a folder
+IN_PLACE_OF_ARCHIVES = {"data.name": "folder", "model.init_from": "", "data.workers": 0}
+
+
+def variants() -> list:
     """As --config takes them: path/digits.py, path/digits.py:plain, ..."""
     names = []
     for page in sorted(CONFIGS.glob("*.py")):
@@ -31,7 +37,10 @@ def variants() -> list[str]:
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         names += [f"{page}:{variant}".rstrip(":") for variant in module.VARIANTS]
-    return names
+    return [
+        pytest.param(name, marks=() if Path(name).name in QUICK else pytest.mark.slow)
+        for name in names
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +59,10 @@ def test_two_steps_of_every_variant(page, data_dir, folder):
         "data.image_size": 8,
         "data.stored_size": 0,
         "data.batch_size": 8,
+        "ghost_batch": 0,
     }
+    if Path(page).name.startswith(("cifar", "imagenet")):
+        fields |= IN_PLACE_OF_ARCHIVES
     config = read_config(page, [f"--config.{field}={value}" for field, value in fields.items()])
     check(config)
     data = make_data(config)

@@ -76,12 +76,12 @@ def test_attention_can_be_left_out_of_the_decay():
 def descend(name, steps=4, **fields):
     """Parameters after some steps down sum(kernel^4 + bias^4) / 4."""
     config = small.config(**{"optimizer.name": name, "optimizer.weight_decay": 0.1} | fields)
-    optimizer = make_optimizer(config, lambda step: 0.1 / (1 + step))
+    optimizer = make_optimizer(config)
     params = {"kernel": np.array([[1.0, -2.0]], np.float32), "bias": np.array([0.5], np.float32)}
     state = optimizer.init(params)
-    for _ in range(steps):
+    for step in range(steps):
         updates, state = optimizer.update(jax.tree.map(lambda p: p**3, params), state, params)
-        params = jax.tree.map(np.add, params, updates)
+        params = jax.tree.map(lambda p, u, k=step: p - 0.1 / (1 + k) * u, params, updates)
     return params
 
 
@@ -118,6 +118,43 @@ def test_adamw_is_that_of_the_paper():
         np.testing.assert_allclose(got[name], p, rtol=1e-5)
 
 
+def test_lambs_step_is_as_long_as_its_variable():
+    """arXiv 1904.00962: one step from rest, where Adam's is the sign, is p - rate |p| u / |u|."""
+    got = descend("lamb", steps=1)
+    for name, p, decay in (("kernel", np.array([[1.0, -2.0]]), 0.1), ("bias", np.array([0.5]), 0)):
+        u = np.sign(p) + decay * p
+        expected = p - 0.1 * np.linalg.norm(p) * u / np.linalg.norm(u)
+        np.testing.assert_allclose(got[name], expected, rtol=1e-5)
+
+
+def test_a_long_gradient_is_shortened_and_a_short_one_is_not():
+    free = {"optimizer.momentum": 0.0, "optimizer.weight_decay": 0.0}
+    g = {"kernel": np.array([[1.0, -8.0]]), "bias": np.array([0.125])}
+    norm = np.sqrt(sum(np.sum(x**2) for x in g.values()))
+    clipped = descend("sgd", steps=1, **free, **{"optimizer.clip_norm": 1.0})
+    np.testing.assert_allclose(clipped["kernel"], [[1, -2] - 0.1 * g["kernel"][0] / norm], 1e-5)
+    whole = descend("sgd", steps=1, **free, **{"optimizer.clip_norm": 100.0})
+    np.testing.assert_allclose(whole["kernel"], [[1, -2]] - 0.1 * g["kernel"], 1e-5)
+
+
+def test_adaptive_clipping_goes_by_the_size_of_each_unit_but_for_the_head():
+    config = small.config(
+        **{
+            "optimizer.clip_adaptive": 0.1,
+            "optimizer.momentum": 0.0,
+            "optimizer.weight_decay": 0.0,
+        }
+    )
+    kernel = np.array([[3.0, 0.3], [4.0, 0.4]], np.float32)  # units of norm 5 and 0.5
+    params = {name: {"fc": {"kernel": kernel}} for name in ("stage1", "head")}
+    gradients = jax.tree.map(lambda p: np.full_like(p, 0.2), params)  # of norm 0.28
+    optimizer = make_optimizer(config)
+    got, _ = optimizer.update(gradients, optimizer.init(params), params)
+    expected = np.array([[0.2, 0.05 / np.sqrt(2)]] * 2)
+    np.testing.assert_allclose(got["stage1"]["fc"]["kernel"], expected, rtol=1e-5)
+    np.testing.assert_array_equal(got["head"]["fc"]["kernel"], gradients["head"]["fc"]["kernel"])
+
+
 def test_the_tables_hold_what_is_promised():
-    assert {"sgd", "adamw"} <= OPTIMIZERS.keys()
+    assert {"sgd", "adamw", "lamb"} <= OPTIMIZERS.keys()
     assert {"cosine", "step"} <= SCHEDULES.keys()

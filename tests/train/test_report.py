@@ -51,7 +51,7 @@ def run(workdir, start_step=0, stop=TOTAL):
         for step in range(start_step + 1, stop + 1):
             report.train(step, metrics_of(step))
             if step % EPOCH == 0:
-                report.validation(step, SCORES)
+                report.validation(step, SCORES, {})
         if stop == TOTAL:
             report.test(SCORES)
 
@@ -178,7 +178,7 @@ def test_where_nobody_looks_there_is_one_line_per_validation(tmp_path, capsys):
 
 def test_a_resumed_run_that_begins_with_an_evaluation_has_no_loss_yet(tmp_path, capsys):
     with report_in(tmp_path, start_step=10) as report:
-        report.validation(10, SCORES)
+        report.validation(10, SCORES, {})
     expected = "epoch 2, step 10 of 20: validation loss 0.2500, accuracy 87.50 %\n"
     assert capsys.readouterr().out == expected
 
@@ -207,7 +207,7 @@ def test_speed_and_time_left_count_neither_compilation_nor_evaluation(
             report.train(step, metrics_of(step))
             if step % EPOCH == 0:
                 now[0] += 30  # evaluation
-                report.validation(step, SCORES)
+                report.validation(step, SCORES, {})
             now[0] += 2  # the next step
     # Two seconds a step, all over: also over the group whose end was the end of an epoch.
     assert report.images_per_second == BATCH / 2

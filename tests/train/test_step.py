@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from tests.train import small
-from train.step import cross_entropy, eval_step, moved_average, train_step
+from train.losses import binary_cross_entropy, cross_entropy, targets_of
+from train.step import eval_step, moved_average, train_step
 
 
 @pytest.fixture(scope="module")
@@ -79,8 +80,16 @@ def test_training_and_evaluation_have_the_same_loss(recipe, state, scores):
 
 def test_smoothed_targets_sum_to_one():
     """For equal logits the loss is log(classes) whatever the smoothing."""
-    losses = cross_entropy(np.zeros((2, 10)), np.array([3, 7]), smoothing=0.3)
-    np.testing.assert_allclose(losses, np.log(10), rtol=1e-6)
+    targets = targets_of(np.array([3, 7]), 10, smoothing=0.3)
+    np.testing.assert_allclose(cross_entropy(np.zeros((2, 10)), targets), np.log(10), rtol=1e-6)
+
+
+def test_binary_cross_entropy_is_that_of_numpy():
+    logits = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
+    targets = np.asarray(targets_of(np.array([0, 1, 2, 1, 0]), 3, smoothing=0.3))
+    p = 1 / (1 + np.exp(-logits.astype(np.float64)))
+    expected = -(targets * np.log(p) + (1 - targets) * np.log(1 - p)).mean(axis=1)
+    np.testing.assert_allclose(binary_cross_entropy(logits, targets), expected, rtol=1e-5)
 
 
 def test_evaluation_leaves_padding_out(state, scores):
@@ -101,8 +110,12 @@ def test_evaluation_leaves_padding_out(state, scores):
     }
     parts = [scores(state.variables, part) for part in (padded, rest)]
     assert [float(part["count"]) for part in parts] == [11, 5]
-    for name, value in whole.items():
-        np.testing.assert_allclose(sum(part[name] for part in parts), value, rtol=1e-5)
+    jax.tree.map(
+        lambda one, other, all: np.testing.assert_allclose(one + other, all, rtol=1e-5),
+        *parts,
+        whole,
+    )
+    assert whole["gates"].keys() == {"stage1/block1/se", "stage2/block1/se"}
 
 
 def test_averages_follow_numpy_from_the_first_step_on(step, state):

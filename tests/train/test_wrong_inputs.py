@@ -54,8 +54,8 @@ def refused(tmp_path, capsys, data_dir):
         ("--sede=1", "--sede=1 is not understood: write --config.field=value."),
         (
             "--config.optimizer=sgd",
-            "config.optimizer is a group: set one of its fields, beta1, beta2, decay_attention,"
-            " epsilon, momentum, name, nesterov, weight_decay.",
+            "config.optimizer is a group: set one of its fields, beta1, beta2, clip_adaptive,"
+            " clip_norm, decay_attention,",
         ),
         (
             "--config.model.options.widht=16",
