@@ -24,8 +24,8 @@ from train.evaluate import _progress, check_classes, enlargements, main
 from train.evaluate_counts import Counts, count, largest_top, prepared
 from train.evaluate_picture import draw_confusion
 from train.evaluate_report import as_markdown, confused_pairs, facts, write
-from train.loop import describe, initialiser, make_recipe
 from train.parallel import Devices
+from train.setup import describe, initialiser, make_recipe
 
 CHECKOUT = Path(__file__).parents[2]
 NAMES = ("cat", "dog", "newt")
@@ -38,7 +38,7 @@ def page(data_dir):
     """What says which images, for the command line."""
     return [
         "--config=configs/digits.py",
-        "--config.model.options.stage_sizes=(1, 1)",
+        "--config.model.options.stage_sizes=(1,)",
         f"--config.data.dir={data_dir}",
     ]
 
