@@ -22,6 +22,7 @@ def defaults() -> ConfigDict:
     config.data.batch_size = 256  # global: over all devices and processes
     config.data.source = ""  # cifar10, cifar100: the archive, or where it is; "": <dir>/downloads
     config.data.in_memory = False  # decode everything once, gather batches from one array
+    config.data.repeats = 1  # copies of an image in its batch, each augmented anew
     config.data.workers = 0  # processes that read, if not in memory; 0 for threads
     config.data.folder = ""  # of a person's own images (name = "folder"), see configs/folder.py
     config.data.image_size = 224  # folder: pixels, the side of what the network sees

@@ -85,6 +85,7 @@ def a2(config: ConfigDict) -> None:
     config.data.image_size = 224
     config.data.stored_size = 256
     config.data.augment.magnitude = 7.0
+    config.data.repeats = 2  # three, and 2048 is no multiple of it
     config.schedule.epochs = 300
     config.schedule.learning_rate = 0.000625  # 0.005 for 2048
     with config.unlocked():

@@ -21,8 +21,8 @@ from ml_collections import ConfigDict
 from senet_jax import create_model, loading
 from train.data import Data
 from train.errors import WrongInput
-from train.loop import make_recipe
 from train.parallel import Devices
+from train.setup import make_recipe
 from train.state import State, Variables
 from train.step import train_step
 

@@ -68,6 +68,7 @@ def _numbers(config: ConfigDict) -> Iterator[str]:
         "seed": (0, 2**32 - 1, "0 to 4,294,967,295"),
         "log_every": at_least_one,
         "data.batch_size": at_least_one,
+        "data.repeats": at_least_one,
         "data.workers": not_negative,
         "data.image_size": at_least_one,
         "data.stored_size": not_negative,
@@ -152,6 +153,11 @@ def _batches(config: ConfigDict) -> Iterator[str]:
         over += f", in {max(config.accumulate, 1)} parts of whole pairs on each"
     yield from _division(config, "data.batch_size", unit, over)
     yield from _division(config, "evaluation.batch_size", devices, f"{devices} devices")
+    if config.data.repeats > 1 and config.data.batch_size % config.data.repeats:
+        yield (
+            f"config.data.repeats is {config.data.repeats}, expected a divisor of the batch of"
+            f" {config.data.batch_size} images."
+        )
     share = config.data.batch_size // (devices * max(config.accumulate, 1))
     if config.ghost_batch > 0 and share % config.ghost_batch:
         yield (

@@ -19,13 +19,10 @@ from ml_collections import ConfigDict
 
 from senet_jax.summary import multiply_adds
 from train.check import batch_unit, check
-from train.data import Data, make_data
-from train.errors import refusals
-from train.loop import initialiser, make_recipe
 from train.optimizer import Schedule
 from train.parallel import Devices
-from train.state import State
-from train.step import Recipe, train_step
+from train.setup import Setup, set_up
+from train.step import train_step
 
 BARS = " ▁▂▃▄▅▆▇█"
 WIDTH = 60  # characters of the picture
@@ -40,34 +37,31 @@ def dry_run(config: ConfigDict) -> None:
       WrongInput: what a run would refuse.
     """
     check(config)
-    with refusals():
-        devices = Devices(config.parallel)
-        data = make_data(config)
-        recipe = make_recipe(config, data, devices)
-        like = devices.abstract(initialiser(config, data, recipe), np.uint32(config.seed))
-    print(table_of(config, recipe, like, data))
-    steps = config.schedule.epochs * data.steps_per_epoch
-    print(f"\nLearning rate over {config.schedule.epochs} epochs, {steps:,} steps:")
-    print(picture_of(recipe.schedule, steps))
-    print(f"\nA step of {config.data.batch_size} images, compiled for {devices.describe()}:")
-    measure = partial(step_bytes, recipe, devices, like, data)
-    used, memory = measure(config.data.batch_size), device_memory(devices)
+    setup = set_up(config)
+    print(table_of(setup))
+    print(f"\nLearning rate over {config.schedule.epochs} epochs, {setup.steps:,} steps:")
+    print(picture_of(setup.recipe.schedule, setup.steps))
+    batch, devices = config.data.batch_size, setup.devices.describe()
+    print(f"\nA step of {batch} images, compiled for {devices}:")
+    measure = partial(step_bytes, setup)
+    used, memory = measure(batch), device_memory(setup.devices)
     print(f"{gib(used)} a device, of {gib(memory)}.", flush=True)
     unit = batch_unit(config)
-    sizes = range(unit, max(data.train_size, config.data.batch_size) + 1, unit)
-    if largest := largest_batch(measure, memory * (1 - SPARE), sizes, config.data.batch_size):
+    sizes = range(unit, max(setup.data.train_size, batch) + 1, unit)
+    if largest := largest_batch(measure, memory * (1 - SPARE), sizes, batch):
         of_all = " (all that there are)" if largest == sizes[-1] else ""
         print(f"The largest batch that fits: --config.data.batch_size={largest}{of_all}")
     else:
         print("No batch fits: --config.model.options.remat=true, or a smaller network or image.")
 
 
-def table_of(config: ConfigDict, recipe: Recipe, like: State, data: Data) -> str:
+def table_of(setup: Setup) -> str:
     """Parameters by part of the network, and what goes in and what it costs."""
+    config, model, data = setup.config, setup.recipe.model, setup.data
     counts: Counter[str] = Counter()
-    for path, leaf in jax.tree_util.tree_leaves_with_path(like.params):
+    for path, leaf in jax.tree_util.tree_leaves_with_path(setup.like.params):
         counts[path[0].key] += math.prod(leaf.shape)
-    levels = {level.name: level for level in recipe.model.feature_info}
+    levels = {level.name: level for level in model.feature_info}
     size, _, channels = data.image_shape
     lines = [
         f"{config.model.name} on images of {size}x{size}x{channels}, {data.num_classes} classes"
@@ -76,7 +70,7 @@ def table_of(config: ConfigDict, recipe: Recipe, like: State, data: Data) -> str
         level = levels.get(name)
         out = f"{level.channels:,} channels, stride {level.stride}" if level else ""
         lines.append(f"  {name:10}{counts[name]:>14,} parameters   {out}".rstrip())
-    cost = multiply_adds(recipe.model, size, channels=channels) / 1e6
+    cost = multiply_adds(model, size, channels=channels) / 1e6
     lines.append(f"  {'in all':10}{counts.total():>14,} parameters   {cost:,.1f}e6 multiply-adds")
     return "\n".join(lines)
 
@@ -90,26 +84,24 @@ def picture_of(schedule: Schedule, steps: int) -> str:
     return f"|{bars}|  most {rates.max():.4g}, at the end {rates[-1]:.4g}"
 
 
-def step_bytes(recipe: Recipe, devices: Devices, like: State, data: Data, batch_size: int) -> int:
+def step_bytes(setup: Setup, batch_size: int) -> int:
     """Bytes that a step holds on each device: state, batch, and what is between."""
-    memory = compiled_step(recipe, devices, like, data, batch_size).memory_analysis()
+    memory = compiled_step(setup, batch_size).memory_analysis()
     assert memory is not None
     held = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
     return held + memory.temp_size_in_bytes + memory.generated_code_size_in_bytes
 
 
-def compiled_step(
-    recipe: Recipe, devices: Devices, like: State, data: Data, batch_size: int
-) -> Compiled:
+def compiled_step(setup: Setup, batch_size: int) -> Compiled:
     """The training step for a batch of this size; nothing is run."""
-    shape = data.training_batches.examples.image_shape
+    shape = setup.data.training_batches.examples.image_shape
     batch = {
         "image": ((batch_size, *shape), jnp.uint8),
         "label": ((batch_size,), jnp.int32),
         "position": ((batch_size,), jnp.int32),
     }
-    step: Any = devices.compile(partial(train_step, recipe), donate=True)
-    return step.lower(like, devices.abstract_batch(batch)).compile()
+    step: Any = setup.devices.compile(partial(train_step, setup.recipe), donate=True)
+    return step.lower(setup.like, setup.devices.abstract_batch(batch)).compile()
 
 
 def largest_batch(

@@ -323,7 +323,7 @@ class TensorBoard:
             return
         for record in records:
             for name, value in record.items():
-                if name not in ("kind", "step"):
+                if name not in ("kind", "step") and math.isfinite(value):
                     self._writer.add_scalar(f"{record['kind']}/{name}", value, record["step"])
         self._writer.flush()
 

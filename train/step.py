@@ -158,14 +158,13 @@ def training_examples(
 def images_seen(recipe: Recipe, state: State, batch: Batch, most: int = 16) -> Any:
     """The first images of a batch as the step augments them, float [n, H, W, C] in 0..1."""
 
-    def show(seed, batch):
-        alone = replace(recipe, axis_name=None)
-        images = training_examples(alone, State(jnp.int32(0), seed, {}, {}, {}, {}), batch)[0]
-        return images * jnp.array(recipe.std) + jnp.array(recipe.mean)
-
+    alone = replace(recipe, axis_name=None)
+    first = State(jnp.int32(0), jax.device_get(state.seed), {}, {}, {}, {})
     few = {name: x[:most] for name, x in batch.items()}
     quick = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
-    return np.clip(jax.jit(show, compiler_options=quick)(jax.device_get(state.seed), few), 0, 1)
+    show = jax.jit(partial(training_examples, alone), compiler_options=quick)
+    images = np.asarray(show(first, few)[0])
+    return np.clip(images * np.array(recipe.std) + np.array(recipe.mean), 0, 1)
 
 
 def forward(

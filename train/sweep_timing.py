@@ -13,9 +13,7 @@ import jax
 
 from senet_jax.bench import Run, interleaved
 from train.config import read_config
-from train.data import make_data
-from train.loop import initialiser, make_recipe
-from train.parallel import Devices
+from train.setup import set_up
 from train.step import train_step
 from train.workdir import write_json
 
@@ -32,13 +30,11 @@ def main(out: Path, pages: list[str], overrides: list[str]) -> None:
 
 def stepper(page: str, overrides: list[str]) -> Run:
     """Training steps of a page, compiled."""
-    config = read_config(page, overrides)
-    devices, data = Devices(config.parallel), make_data(config)
-    recipe = make_recipe(config, data, devices)
-    state = devices.born(initialiser(config, data, recipe), config.seed)
-    compiled = devices.compile(partial(train_step, recipe), donate=True)
-    _, batch = next(itertools.islice(data.train(), 1))
-    placed = devices.put(batch)
+    setup = set_up(read_config(page, overrides))
+    state = setup.first_state()
+    compiled = setup.devices.compile(partial(train_step, setup.recipe), donate=True)
+    _, batch = next(itertools.islice(setup.data.train(), 1))
+    placed = setup.devices.put(batch)
 
     def run(steps: int) -> None:
         nonlocal state

@@ -16,8 +16,8 @@ from train.checkpoints import Checkpoints
 from train.config import read_config
 from train.data import make_data
 from train.errors import WrongInput
-from train.loop import describe, initialiser, make_recipe
 from train.parallel import Devices
+from train.setup import describe, initialiser, make_recipe
 from train.step import train_step
 
 STEPS = (10, 20, 30)

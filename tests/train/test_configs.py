@@ -13,8 +13,8 @@ from tests.train import pictures, small
 from train.check import check
 from train.config import read_config
 from train.data import make_data
-from train.loop import make_recipe
 from train.parallel import Devices
+from train.setup import make_recipe
 from train.step import train_step
 
 CONFIGS = Path(__file__).parents[2] / "configs"

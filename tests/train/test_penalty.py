@@ -101,7 +101,7 @@ def step(mine, weight, rate, state, batch):
 @pytest.fixture(scope="module")
 def hinged():
     """Without momentum, which goes on after a hinge. At rate 0 a hinge is l1."""
-    return recipe(Penalty("hinge", 1.0), optimizer=optax.sgd(0.05))
+    return recipe(Penalty("hinge", 1.0), optimizer=optax.identity())
 
 
 def mean_gates_while_training(mine, weight, rate):

@@ -21,11 +21,11 @@ from train.config import read_config
 from train.data import make_data
 from train.errors import WrongInput
 from train.initial import initial_variables
-from train.loop import describe, initialiser, make_recipe
 from train.parallel import Devices
 from train.prune import check_choices, check_network, claim, finetuning, main, parse
 from train.prune_cut import _save, cut_network, pairs
 from train.prune_report import accuracy, as_markdown
+from train.setup import describe, initialiser, make_recipe
 from train.step import model_inputs
 
 CHECKOUT = Path(__file__).parents[2]

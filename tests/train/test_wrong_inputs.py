@@ -72,7 +72,7 @@ def refused(tmp_path, capsys, data_dir):
         ),
         (
             "--config.optimizer.name=sdg",
-            "Unknown optimizer 'sdg'. Did you mean 'sgd'? There are: adamw, sgd."
+            "Unknown optimizer 'sdg'. Did you mean 'sgd'? There are: adamw, lamb, sgd."
             " (--config.optimizer.name)",
         ),
         (
@@ -151,7 +151,7 @@ def test_several_faults_are_reported_together(refused):
     )
     assert said.splitlines() == [
         "3 things are wrong:",
-        "  - Unknown optimizer 'adam'. Did you mean 'adamw'? There are: adamw, sgd."
+        "  - Unknown optimizer 'adam'. Did you mean 'adamw'? There are: adamw, lamb, sgd."
         " (--config.optimizer.name)",
         "  - config.log_every is 0, expected 1 or more.",
         "  - config.schedule.epochs is -1, expected 1 or more.",
@@ -185,8 +185,9 @@ def test_a_field_misspelt_in_a_page_is_named_with_its_line(refused, tmp_path):
 def test_a_page_with_fields_of_its_own_is_refused(refused, tmp_path):
     file = page(tmp_path, "config.unlock()", "config.batch_sise = 3", "del config.seed")
     assert refused(f"--config={file}").splitlines()[1:] == [
-        "  - There is no field config.batch_sise. There are: data, ema_decay, evaluation,"
-        " label_smoothing, log_every, model, optimizer, parallel, penalty, schedule, seed.",
+        "  - There is no field config.batch_sise. There are: accumulate, data, deterministic,"
+        " ema_decay, evaluation, ghost_batch, label_smoothing, log_every, loss, max_skipped, model,"
+        " optimizer, parallel, penalty, schedule, seed.",
         "  - config.seed is missing: start the page from configs.defaults.defaults().",
     ]
 
