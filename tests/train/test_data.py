@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,11 +23,13 @@ from train.data import make_data
 from train.data.pipeline import (
     EvaluationBatches,
     InMemory,
+    Records,
     TrainingBatches,
     decode,
     epoch_order,
     read,
 )
+from train.errors import WrongInput
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -212,6 +215,45 @@ def test_a_worker_is_another_process_and_starts_no_jax_backend(monkeypatch):
     assert pid != os.getpid()
     assert not started
     assert off_accelerators
+
+
+class Dies(InMemory):
+    """As a process dies that the system kills for its memory."""
+
+    def gather(self, indices):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_the_death_of_a_worker_is_told_in_a_sentence():
+    plain = numbered(3)
+    batches = TrainingBatches(Dies(plain.images, plain.labels), 3)
+    reading = read(batches, 0, ahead=True, workers=1)
+    with contextlib.closing(reading), pytest.raises(WrongInput) as caught:
+        next(reading)
+    assert str(caught.value).startswith(
+        "A process that reads images has died (killed by SIGKILL); SIGKILL often means that there"
+        " was too little memory. Give fewer (--config.data.workers), or smaller batches;"
+    )
+
+
+class Damaged:
+    """A data source of which a record is no image any more."""
+
+    split, dataset_info = "train", SimpleNamespace(data_dir="data/set/1.0.0")
+
+    def __getitems__(self, keys):
+        png = encoded(Image.new("L", (4, 4)), "PNG")
+        return [{"image": png[:40] if key == 7 else png, "label": 0} for key in keys]
+
+
+def test_a_stored_image_that_is_damaged_is_named_with_its_folder():
+    records = Records(Damaged(), (4, 4, 1))
+    assert records.gather(np.array([3, 5]))[0].shape == (2, 4, 4, 1)
+    with pytest.raises(WrongInput) as caught:
+        records.gather(np.array([3, 7]))
+    said = str(caught.value)
+    assert said.startswith("Image train/7 in data/set/1.0.0 cannot be read (")
+    assert said.endswith("Delete that folder, and the next run prepares it anew.")
 
 
 def test_workers_end_with_a_parent_that_is_killed(digits, tmp_path):

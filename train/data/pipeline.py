@@ -12,14 +12,17 @@ import functools
 import io
 import multiprocessing
 import os
+import re
 import signal
 import sys
 import threading
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+
+from train.errors import WrongInput
 
 Batch = dict[str, np.ndarray]
 
@@ -67,9 +70,19 @@ class Records:
     def gather(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         records = self.source.__getitems__(indices.tolist()) if len(indices) else []
         images = np.empty((len(records), *self.image_shape), np.uint8)
-        for image, record in zip(images, records, strict=True):
-            image[:] = decode(record["image"], self.image_shape)
+        for index, image, record in zip(indices, images, records, strict=True):
+            image[:] = self._decoded(index, record["image"])
         return images, np.array([record["label"] for record in records], np.int32)
+
+    def _decoded(self, index: int, encoded: bytes) -> np.ndarray:
+        try:
+            return decode(encoded, self.image_shape)
+        except Exception as error:  # Pillow raises many kinds for damaged files
+            place = f"{self.source.split}/{index} in {self.source.dataset_info.data_dir}"
+            raise WrongInput(
+                f"Image {place} cannot be read ({type(error).__name__}: {error}): what was prepared"
+                " is damaged. Delete that folder, and the next run prepares it anew."
+            ) from error
 
 
 def decode(encoded: bytes, shape: tuple[int, int, int]) -> np.ndarray:
@@ -184,12 +197,31 @@ def read(
       ahead: read by Grain, in threads that run ahead; else when asked for, which is as fast for
         examples in memory.
       workers: processes that share the reading; 0 for threads in this one. Batches are the same.
+
+    Raises:
+      WrongInput: one of these processes has died, or what was prepared is damaged.
     """
     if not ahead:
         yield from map(batches.__getitem__, range(start, len(batches)))
         return
-    with contextlib.closing(_grain_iterator(batches, start, workers)) as iterator:
+    with contextlib.closing(_grain_iterator(batches, start, workers)) as iterator, _deaths_told():
         yield from iterator
+
+
+@contextlib.contextmanager
+def _deaths_told() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        if not (death := re.search(r"terminated unexpectedly with exit code (-?\d+)", str(error))):
+            raise
+        code = int(death[1])
+        how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        raise WrongInput(
+            f"A process that reads images has died ({how}); SIGKILL often means that there was too"
+            " little memory. Give fewer (--config.data.workers), or smaller batches; the same"
+            " command goes on from the last checkpoint."
+        ) from error
 
 
 def _grain_iterator(batches: TrainingBatches | EvaluationBatches, start: int, workers: int) -> Any:
