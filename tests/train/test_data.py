@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from tensorflow_datasets.proto import tf_example_pb2
 
 from configs.digits import get_config
 from train.data import make_data
@@ -243,7 +244,13 @@ class Damaged:
 
     def __getitems__(self, keys):
         png = encoded(Image.new("L", (4, 4)), "PNG")
-        return [{"image": png[:40] if key == 7 else png, "label": 0} for key in keys]
+        return [self.record(png[:40] if key == 7 else png) for key in keys]
+
+    def record(self, image):
+        example = tf_example_pb2.Example()
+        example.features.feature["image"].bytes_list.value.append(image)
+        example.features.feature["label"].int64_list.value.append(0)
+        return example.SerializeToString()
 
 
 def test_a_stored_image_that_is_damaged_is_named_with_its_folder():

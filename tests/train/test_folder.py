@@ -12,10 +12,9 @@ from tests.train import pictures
 from train.check import check
 from train.data import make_data
 from train.data.folder import make_plan
-from train.data.images import to_png
 from train.data.squares import Photo, Squares, reader, square_sizes
 from train.errors import WrongInput
-from train.loop import describe
+from train.setup import describe
 
 SIZE = 7
 
@@ -186,6 +185,21 @@ def test_an_eighth_more_is_stored_unless_another_size_is_asked_for():
     assert square_sizes(("train", "test"), data) == {"train": 300, "test": 224}
 
 
+def test_training_images_that_were_jpeg_are_jpeg_again_where_that_is_faster(tmp_path):
+    smooth = Image.fromarray(np.add.outer(np.arange(140), np.arange(150)).astype(np.uint8) // 2)
+    for kind in ("jpeg", "png"):
+        smooth.save(tmp_path / f"photo.{kind}")
+    for name, size, lossy, start in (
+        ("photo.jpeg", 128, True, b"\xff\xd8"),
+        ("photo.jpeg", 127, True, b"\x89PNG"),  # small
+        ("photo.jpeg", 128, False, b"\x89PNG"),  # for evaluation
+        ("photo.png", 128, True, b"\x89PNG"),
+    ):
+        pixels, file = reader(size, 3, lossy=lossy)(Photo("name", 0, tmp_path / name))
+        assert file.getvalue().startswith(start)
+        assert np.abs(np.asarray(Image.open(file)).astype(int) - pixels).mean() < 1
+
+
 RGB = np.random.default_rng(0).integers(0, 256, (6, 6, 3), dtype=np.uint8)
 GREY = RGB[..., 0]
 
@@ -193,7 +207,7 @@ GREY = RGB[..., 0]
 def read(file):
     """As a file, after it came out the same from its bytes."""
     from_file, from_bytes = (
-        reader(6, 3, to_png)(Photo("name", 0, content)) for content in (file, file.read_bytes())
+        reader(6, 3, lossy=True)(Photo("name", 0, content)) for content in (file, file.read_bytes())
     )
     assert np.array_equal(from_file.pixels, from_bytes.pixels)
     return from_file

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from train.data.example import raw_source
 from train.data.pipeline import (
     Batch,
     EvaluationBatches,
@@ -263,10 +264,7 @@ def _image_shape(builder: Any, split: str) -> tuple[int, int, int]:
 
 
 def _examples(builder: Any, split: str, in_memory: bool) -> Examples:
-    import tensorflow_datasets as tfds
-
-    source = builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
-    records = Records(source, _image_shape(builder, split))
+    records = Records(raw_source(builder, split), _image_shape(builder, split))
     if not in_memory:
         return records
     import numpy as np

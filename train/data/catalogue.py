@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from train.data.divide import stratified
+from train.data.example import image_and_label, raw_source
 from train.data.squares import Photo, Plan, square_sizes
 from train.data.tfrecord import records
 from train.errors import WrongInput
@@ -34,7 +35,9 @@ def make_plan(directory: Path, name: str, data: Any) -> Plan:
     splits = _splits(builder, name)
     validation = None  # or which of the training images these are: bool [n]
     if "validation" not in splits and data.validation_fraction:
-        labels = np.array([_label(record) for record in _records(builder, splits["train"])])
+        labels = np.array(
+            [image_and_label(record)[1] for record in _records(builder, splits["train"])]
+        )
         validation = stratified(labels, data.validation_fraction, data.split_seed)
         splits["validation"] = splits["train"]
     if splits.keys() == {"train"}:
@@ -42,15 +45,14 @@ def make_plan(directory: Path, name: str, data: Any) -> Plan:
             f"{name} has training images only, and config.data.validation_fraction is 0: nothing"
             " would be evaluated. Give a fraction of them (--config.data.validation_fraction=0.1)."
         )
-    image, sizes = builder.info.features["image"], square_sizes(splits, data)
+    sizes = square_sizes(splits, data)
     return Plan(
         key=_key(builder, validation, splits, sizes, data.skip_unreadable),
         description=f"The images of {builder.info.full_name}.",
         class_names=tuple(builder.info.features["label"].names),
         sizes=sizes,
         photos=partial(_photos, builder, splits, validation),
-        channels=1 if image.shape[-1] == 1 else 3,
-        lossy=image.encoding_format == "jpeg",
+        channels=1 if builder.info.features["image"].shape[-1] == 1 else 3,
         skip_unreadable=data.skip_unreadable,
     )
 
@@ -61,14 +63,14 @@ def _photos(
     """As they are stored; each is named by its split there and its number."""
     own, count = splits[split], builder.info.features["label"].num_classes
     for i, record in enumerate(_records(builder, own)):
-        place, label = f"{own}/{i}", _label(record)
+        place, (image, label) = f"{own}/{i}", image_and_label(record)
         if not 0 <= label < count:
             raise WrongInput(
                 f"{place} of {builder.info.full_name} has the label {label}, expected 0 to"
                 f" {count - 1}: prepare that data set again."
             )
         if validation is None or own != "train" or validation[i] == (split == "validation"):
-            yield Photo(place, label, _feature(record, "image").bytes_list.value[0])
+            yield Photo(place, label, image)
 
 
 def _key(builder: Any, validation: np.ndarray | None, *options: Any) -> str:
@@ -113,7 +115,7 @@ def _splits(builder: Any, name: str) -> dict[str, str]:
         split: own
         for split, names in NAMES.items()
         for own in itertools.islice((own for own in names if own in there), 1)
-        if split == "train" or _label(next(iter(_records(builder, own)))) != -1
+        if split == "train" or image_and_label(next(iter(_records(builder, own))))[1] != -1
     }
     if "train" not in found:
         raise WrongInput(f"{name} has the splits {', '.join(there)}, expected one called 'train'.")
@@ -124,8 +126,7 @@ def _records(builder: Any, split: str) -> Iterator[bytes]:
     """Serialised tf.train.Example, in the order of the files."""
     info = builder.info
     if info.file_format.value != "tfrecord":
-        raw = tfds.decode.DeserializeMethod.RAW_BYTES
-        yield from builder.as_data_source(split, deserialize_method=raw)
+        yield from raw_source(builder, split)
         return
     count = 0
     for file in info.splits[split].filepaths:
@@ -137,13 +138,3 @@ def _records(builder: Any, split: str) -> Iterator[bytes]:
             f"{builder.data_path} has {count:,} images of the split {split}, expected"
             f" {info.splits[split].num_examples:,}: prepare the data set again."
         )
-
-
-def _feature(record: bytes, name: str) -> Any:
-    from tensorflow_datasets.proto import tf_example_pb2
-
-    return tf_example_pb2.Example.FromString(bytes(record)).features.feature[name]
-
-
-def _label(record: bytes) -> int:
-    return _feature(record, "label").int64_list.value[0]

@@ -5,7 +5,7 @@ import numpy as np
 from train.errors import WrongInput
 
 
-def stratified(labels: np.ndarray, fraction: float, seed: int) -> np.ndarray:
+def stratified(labels: np.ndarray, fraction: float, seed: int | tuple[int, ...]) -> np.ndarray:
     """Which examples of labels [n] make up the fraction: bool [n], of each class its share.
 
     Raises:

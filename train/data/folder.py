@@ -28,7 +28,6 @@ def make_plan(data: Any) -> Plan:
         sizes=sizes,
         photos=partial(_photos, root, splits),
         channels=3,
-        lossy=False,
         skip_unreadable=data.skip_unreadable,
     )
 

@@ -22,6 +22,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from train.data.example import image_and_label
 from train.errors import WrongInput
 
 Batch = dict[str, np.ndarray]
@@ -58,7 +59,7 @@ class InMemory:
 class Records:
     """Examples read and decoded when asked for.
 
-    `source` is a TFDS data source with features "image" (encoded bytes) and "label".
+    `source` has stored examples by their number, see `example.raw_source`.
     """
 
     source: Any
@@ -70,9 +71,11 @@ class Records:
     def gather(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         records = self.source.__getitems__(indices.tolist()) if len(indices) else []
         images = np.empty((len(records), *self.image_shape), np.uint8)
-        for index, image, record in zip(indices, images, records, strict=True):
-            image[:] = self._decoded(index, record["image"])
-        return images, np.array([record["label"] for record in records], np.int32)
+        labels = np.empty(len(records), np.int32)
+        for i, record in enumerate(records):
+            encoded, labels[i] = image_and_label(record)
+            images[i] = self._decoded(indices[i], encoded)
+        return images, labels
 
     def _decoded(self, index: int, encoded: bytes) -> np.ndarray:
         try:

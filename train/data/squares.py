@@ -21,6 +21,8 @@ from train.data.images import Contents, Pixels, to_jpeg, to_png
 from train.errors import WrongInput
 
 READ_AHEAD = 64  # images that threads may be ahead with: each is a whole photo in memory
+LOSSY_FROM = 128  # pixels: smaller squares are read from PNG as fast, docs/data.md
+JPEG_START = b"\xff\xd8"
 
 
 class Photo(NamedTuple):
@@ -48,7 +50,6 @@ class Plan:
       sizes: pixels, the side of the squares, by split.
       photos: from a split to its photos, in an order that stays the same.
       channels: 3, or 1 for grey.
-      lossy: store training images as JPEG, which takes a third of the space of PNG.
       skip_unreadable: leave out what cannot be read instead of refusing all.
     """
 
@@ -58,7 +59,6 @@ class Plan:
     sizes: dict[str, int]
     photos: Callable[[str], Iterable[Photo]]
     channels: int
-    lossy: bool
     skip_unreadable: bool
 
 
@@ -96,7 +96,9 @@ class Squares(tfds.core.GeneratorBasedBuilder):
         return tfds.core.DatasetInfo(
             builder=self,
             description=self.plan.description,
-            features=square_features(self.plan.class_names, self.plan.channels),
+            features=square_features(
+                tfds.features.ClassLabel(names=list(self.plan.class_names)), self.plan.channels
+            ),
             supervised_keys=("image", "label"),
             # Of the training images' values, scaled to 0..1, what each split holds, and a sentence
             # for each file left out; filled in when the data are prepared.
@@ -112,12 +114,14 @@ class Squares(tfds.core.GeneratorBasedBuilder):
 
     def _generate_examples(self, split):
         plan = self.plan
-        to_file = to_jpeg if plan.lossy and split == "train" else to_png
-        read = reader(plan.sizes[split], plan.channels, to_file)
+        read = reader(plan.sizes[split], plan.channels, lossy=split == "train")
         contents, seen = Contents(plan.channels), set()
         for photo, square in in_threads(read, plan.photos(split)):
             if isinstance(square, Exception):
-                self._skip(square)
+                self.info.metadata["skipped"] = [
+                    *self.info.metadata["skipped"],
+                    skip(square, plan.skip_unreadable),
+                ]
                 continue
             contents.add(photo.place, square.pixels, photo.label)
             seen.add(photo.label)
@@ -128,21 +132,13 @@ class Squares(tfds.core.GeneratorBasedBuilder):
         if split == "train":
             metadata["mean"], metadata["std"] = contents.mean_and_std()
 
-    def _skip(self, error: Exception) -> None:
-        if not self.plan.skip_unreadable:
-            raise WrongInput(
-                f"{error} Repair the file or remove it, or leave out all such files with"
-                " --config.data.skip_unreadable=True."
-            ) from error
-        self.info.metadata["skipped"] = [*self.info.metadata["skipped"], str(error)]
 
-
-def square_features(class_names: Iterable[str], channels: int) -> tfds.features.FeaturesDict:
+def square_features(label: tfds.features.ClassLabel, channels: int) -> tfds.features.FeaturesDict:
     """How a square is stored."""
     return tfds.features.FeaturesDict(
         {
             "image": tfds.features.Image(shape=(None, None, channels)),
-            "label": tfds.features.ClassLabel(names=list(class_names)),
+            "label": label,
             "file": tfds.features.Text(),
         }
     )
@@ -152,6 +148,16 @@ def example(photo: Photo, square: Square) -> Mapping[str, Any]:
     return {"image": square.file, "label": photo.label, "file": photo.place}
 
 
+def skip(error: Exception, skip_unreadable: bool) -> str:
+    """The sentence about a photo that is left out, or that sentence as `WrongInput`."""
+    if not skip_unreadable:
+        raise WrongInput(
+            f"{error} Repair the file or remove it, or leave out all such files with"
+            " --config.data.skip_unreadable=True."
+        ) from error
+    return str(error)
+
+
 def check_classes(split: str, seen: set[int], class_names: tuple[str, ...]) -> None:
     """Raises `WrongInput` if a class cannot be learned, or nothing can be evaluated."""
     unseen = [name for label, name in enumerate(class_names) if label not in seen]
@@ -159,10 +165,13 @@ def check_classes(split: str, seen: set[int], class_names: tuple[str, ...]) -> N
         raise WrongInput(f"Not one {split} image of class {unseen[0]} can be read: add some.")
 
 
-def reader(
-    size: int, channels: int, to_file: Callable[[Pixels], io.BytesIO]
-) -> Callable[[Photo], Square | Exception]:
-    """From a photo to its square, or to what is wrong with it."""
+def reader(size: int, channels: int, *, lossy: bool) -> Callable[[Photo], Square | Exception]:
+    """From a photo to its square, or to what is wrong with it.
+
+    Args:
+      lossy: store as JPEG again what was JPEG, if it is large enough for that to be faster; all
+        else is stored without loss.
+    """
     from senet_jax.preprocessing import Preprocess, UnreadableImage
 
     to_square = Preprocess(
@@ -174,9 +183,17 @@ def reader(
             pixels = np.rint(to_square(_readable(photo, channels))[0]).astype(np.uint8)
         except UnreadableImage as error:
             return error
-        return Square(pixels, to_file(pixels))
+        again = lossy and size >= LOSSY_FROM and _is_jpeg(photo)
+        return Square(pixels, to_jpeg(pixels) if again else to_png(pixels))
 
     return read
+
+
+def _is_jpeg(photo: Photo) -> bool:
+    if isinstance(photo.file, bytes):
+        return photo.file.startswith(JPEG_START)
+    with photo.file.open("rb") as file:
+        return file.read(len(JPEG_START)) == JPEG_START
 
 
 def _readable(photo: Photo, channels: int) -> Path | Pixels:
