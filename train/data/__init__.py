@@ -125,6 +125,21 @@ def _cifar(directory: Path, data: Any) -> Any:
     return Cifar(plan, data_dir=directory / "cifar" / plan.key(), file_format="array_record")
 
 
+def _imagenet(directory: Path, data: Any) -> Any:
+    from train.data.imagenet import ImageNet, Plan
+    from train.data.squares import square_sizes
+
+    splits = ("train", "validation", "test") if data.validation_fraction else ("train", "test")
+    plan = Plan(
+        source=_source(directory, data),
+        sizes=square_sizes(splits, data),
+        fraction=data.validation_fraction,
+        seed=data.split_seed,
+        skip_unreadable=data.skip_unreadable,
+    )
+    return ImageNet(plan, data_dir=directory / "imagenet" / plan.key(), file_format="array_record")
+
+
 def _source(directory: Path, data: Any) -> Path:
     """Where archives are, which nobody downloads for a person."""
     return Path(data.source).expanduser().absolute() if data.source else directory / "downloads"
@@ -139,6 +154,7 @@ BUILDERS: dict[str, Callable[[Path, Any], Any]] = {
     "cifar100": _cifar,
     "digits": _digits,
     "folder": _folder,
+    "imagenet": _imagenet,
 }
 
 
