@@ -20,17 +20,17 @@ def defaults() -> ConfigDict:
     config.data.name = "digits"
     config.data.dir = "data"  # relative to the checkout, or absolute
     config.data.batch_size = 256  # global: over all devices and processes
-    config.data.source = ""  # cifar10, cifar100: the archive, or where it is; "": <dir>/downloads
+    config.data.source = ""  # cifar10, cifar100, imagenet: the archives' place; "": <dir>/downloads
     config.data.in_memory = False  # decode everything once, gather batches from one array
     config.data.repeats = 1  # copies of an image in its batch, each augmented anew
     config.data.workers = 0  # processes that read, if not in memory; 0 for threads
     config.data.folder = ""  # of a person's own images (name = "folder"), see configs/folder.py
-    config.data.image_size = 224  # folder: pixels, the side of what the network sees
-    config.data.stored_size = 0  # folder: of what is stored for random crops; 0: an eighth more
-    config.data.validation_fraction = 0.1  # folder: of the training images, if there is no val
+    config.data.image_size = 224  # pixels, what the network sees; digits and cifar have their own
+    config.data.stored_size = 0  # of what is stored for random crops; 0: an eighth more
+    config.data.validation_fraction = 0.1  # of the training images; of a folder if there is no val
     config.data.test_fraction = 0.1  # folder: of all images, if there is no train; 0 for no test
-    config.data.split_seed = 0  # folder: which images these are
-    config.data.skip_unreadable = False  # folder: leave out damaged images; else they are refused
+    config.data.split_seed = 0  # which images these are
+    config.data.skip_unreadable = False  # leave out damaged images; else they are refused
     config.data.augment = ConfigDict()  # at random, every image anew; 0 or False: not
     config.data.augment.shift = 0.0  # pixels along each axis
     config.data.augment.rotate = 0.0  # degrees either way

@@ -28,7 +28,7 @@ from train.errors import WrongInput
 Batch = dict[str, np.ndarray]
 
 # An element that Grain reads is a whole batch, and its default would hold 500 of them in memory.
-READ_AHEAD = 16  # batches, and threads that read them
+READ_AHEAD = 16  # batches, and threads that read them, over all workers
 
 
 class Examples(Protocol):
@@ -231,7 +231,8 @@ def _grain_iterator(batches: TrainingBatches | EvaluationBatches, start: int, wo
     import grain
     from absl import flags
 
-    options = grain.ReadOptions(num_threads=READ_AHEAD, prefetch_buffer_size=READ_AHEAD)
+    ahead = max(1, READ_AHEAD // max(1, workers))
+    options = grain.ReadOptions(num_threads=ahead, prefetch_buffer_size=ahead)
     dataset = grain.MapDataset.source(batches)[start:].to_iter_dataset(options)
     if workers:
         if not flags.FLAGS.is_parsed():  # Grain reads absl flags; tests and notebooks parse none
