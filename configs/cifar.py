@@ -26,15 +26,12 @@ for depth 20 to 56 arXiv 1512.03385, table 6, plain only):
 What this page reached is in docs/results.md.
 """
 
-from typing import Any
-
 from ml_collections import ConfigDict
 
 from configs.defaults import defaults
 
-Recipe = dict[str, Any]  # field -> value; the rates are for batches of 256, and these are of 128
-
-RESNET: Recipe = {
+# fields and their values; the rates are for batches of 256, and these are of 128
+RESNET = {
     "optimizer.nesterov": False,
     "optimizer.weight_decay": 1e-4,
     "schedule.name": "step",
@@ -42,8 +39,8 @@ RESNET: Recipe = {
     "schedule.milestones": (82, 123),
     "schedule.learning_rate": 0.2,
 }
-DEEP_RESNET: Recipe = RESNET | {"schedule.warmup_epochs": 1.0}
-WIDE_RESNET: Recipe = {
+DEEP_RESNET = RESNET | {"schedule.warmup_epochs": 1.0}
+WIDE_RESNET = {
     "optimizer.weight_decay": 5e-4,
     "schedule.name": "step",
     "schedule.epochs": 200,
@@ -51,21 +48,21 @@ WIDE_RESNET: Recipe = {
     "schedule.factor": 0.2,
     "schedule.learning_rate": 0.2,
 }
-SHAKE_SHAKE: Recipe = {
+SHAKE_SHAKE = {
     "data.augment.cutout": 16,
     "optimizer.weight_decay": 1e-4,
     "schedule.name": "cosine",
     "schedule.epochs": 1800,
     "schedule.learning_rate": 0.4,
 }
-RESNEXT: Recipe = {
+RESNEXT = {
     "optimizer.weight_decay": 5e-4,
     "schedule.name": "step",
     "schedule.epochs": 300,
     "schedule.milestones": (150, 225),
     "schedule.learning_rate": 0.2,
 }
-RECIPES: dict[str, Recipe] = {
+RECIPES = {
     **dict.fromkeys(("resnet20", "resnet32", "resnet44", "resnet56"), RESNET),
     **dict.fromkeys(("resnet110", "resnet164"), DEEP_RESNET),
     "wrn16_8": WIDE_RESNET,

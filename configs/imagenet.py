@@ -22,8 +22,6 @@ Hours: not measured. A step of 64 images moves 24.4 GB (docs/performance.md), so
 224 pixels take one H100, at its 3.35 TB/s, more than 4 hours.
 """
 
-from collections.abc import Callable
-
 from ml_collections import ConfigDict
 
 from configs.defaults import defaults
@@ -105,7 +103,7 @@ def fine_tune(config: ConfigDict) -> None:
     config.ema_decay = 0.999
 
 
-RECIPES: dict[str, Callable[[ConfigDict], None]] = {
+RECIPES = {
     "paper": paper,
     "caffe": caffe,
     "cosine": cosine,

@@ -20,7 +20,7 @@ from train.data import Data
 from train.data.identity import check_data
 from train.divergence import Watch, account
 from train.errors import Diverged
-from train.evaluate_counts import total
+from train.evaluate.counts import total
 from train.gates import Gates, describe_gates
 from train.interrupt import Interrupted, Interruption
 from train.metrics import summarise

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from senet_jax import load, loading, preprocess_for
 from tests.train import small
-from train.average import main
-from train.averaging import check_same_data, choose_steps, fresh_statistics, uniform_mean
+from train.average.__main__ import main
+from train.average.networks import check_same_data, choose_steps, fresh_statistics, uniform_mean
 from train.checkpoints import Checkpoints
 from train.config import read_config
 from train.data import make_data

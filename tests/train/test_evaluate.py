@@ -20,10 +20,10 @@ from train.checkpoints import Checkpoints
 from train.config import read_config
 from train.data import make_data
 from train.errors import WrongInput
-from train.evaluate import _progress, check_classes, enlargements, main
-from train.evaluate_counts import Counts, count, largest_top, prepared
-from train.evaluate_picture import draw_confusion
-from train.evaluate_report import as_markdown, confused_pairs, facts, write
+from train.evaluate.__main__ import _progress, check_classes, enlargements, main
+from train.evaluate.counts import Counts, count, largest_top, prepared
+from train.evaluate.picture import draw_confusion
+from train.evaluate.report import as_markdown, confused_pairs, facts, write
 from train.parallel import Devices
 from train.setup import describe, initialiser, make_recipe
 
@@ -377,7 +377,7 @@ def test_a_bar_is_drawn_where_someone_looks(capsys):
 def test_on_eight_devices_as_on_one(page, trained, both_sizes, tmp_path):
     program = (
         "import os, sys; os.environ['XLA_FLAGS'] = '--xla_force_host_platform_device_count=8';"
-        "from train.evaluate import main; sys.exit(main(sys.argv[1:]))"
+        "from train.evaluate.__main__ import main; sys.exit(main(sys.argv[1:]))"
     )
     for mode in ("jit", "pmap"):
         out = tmp_path / mode

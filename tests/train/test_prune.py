@@ -14,7 +14,6 @@ import pytest
 from senet_jax import load, loading
 from senet_jax.summary import count_parameters
 from tests.train import small
-from train import prune_curve
 from train.check import check
 from train.checkpoints import Checkpoints
 from train.config import read_config
@@ -22,9 +21,10 @@ from train.data import make_data
 from train.errors import WrongInput
 from train.initial import initial_variables
 from train.parallel import Devices
-from train.prune import check_choices, check_network, claim, finetuning, main, parse
-from train.prune_cut import _save, cut_network, pairs
-from train.prune_report import accuracy, as_markdown
+from train.prune import curve as prune_curve
+from train.prune.__main__ import check_choices, check_network, claim, finetuning, main, parse
+from train.prune.cut import _save, cut_network, pairs
+from train.prune.report import accuracy, as_markdown
 from train.setup import describe, initialiser, make_recipe
 from train.step import model_inputs
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from train import report as module
+from train import clock as module
 from train.errors import WrongInput
 from train.report import Report
 

@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from train import sweep, sweep_jobs
 from train.config import load_page
 from train.errors import WrongInput
 from train.interrupt import Interrupted
-from train.sweep import Sweep, main, run_sweep
-from train.sweep_jobs import Job, last_words, places_for, run_jobs
-from train.sweep_table import Row
+from train.sweep import __main__ as sweep
+from train.sweep import jobs as sweep_jobs
+from train.sweep.__main__ import Sweep, main, run_sweep
+from train.sweep.jobs import Job, last_words, places_for, run_jobs
+from train.sweep.table import Row
 
 CHECKOUT = Path(__file__).parents[2]
 PAGE = """

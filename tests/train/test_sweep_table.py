@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from train.sweep_picture import write_png
-from train.sweep_table import (
+from train.sweep.picture import write_png
+from train.sweep.table import (
     Row,
     as_csv,
     as_markdown,

@@ -201,7 +201,11 @@ def make_data(config: Any, process_index: int = 0, process_count: int = 1) -> Da
         mean=mean,
         std=std,
         training_batches=TrainingBatches(
-            splits["train"], config.data.batch_size, seed=config.seed, **share
+            splits["train"],
+            config.data.batch_size,
+            seed=config.seed,
+            repeats=config.data.repeats,
+            **share,
         ),
         validation_batches=EvaluationBatches(
             splits[validation], config.evaluation.batch_size, **share

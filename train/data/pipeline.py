@@ -34,6 +34,11 @@ READ_AHEAD = 16  # batches, and threads that read them, over all workers
 class Examples(Protocol):
     """A split of a data set: images of one shape, with labels."""
 
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """(H, W, C), of all of them."""
+        ...
+
     def __len__(self) -> int: ...
 
     def gather(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -47,6 +52,10 @@ class InMemory:
 
     images: np.ndarray
     labels: np.ndarray
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        return self.images.shape[1:]
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -153,16 +162,24 @@ class Batches:
 
 @dataclass(frozen=True, eq=False)
 class TrainingBatches(Batches):
-    """batches[k], k = 0, 1, ...: {"image": uint8 [b, H, W, C], "label", "position": int32 [b]}."""
+    """batches[k], k = 0, 1, ...: {"image": uint8 [b, H, W, C], "label", "position": int32 [b]}.
+
+    Attributes:
+      repeats: how often each image is in its batch, a divisor of its size (arXiv 1901.09335). The
+        copies lie far apart: on different devices, and not beside each other, where images are
+        mixed.
+    """
 
     seed: int = 0
+    repeats: int = 1
 
     def __len__(self) -> int:
         return sys.maxsize  # endless, as far as Grain can count
 
     def __getitem__(self, step: int) -> Batch:
         positions = self.positions()
-        numbers = step * self.batch_size + positions
+        images_in_it = self.batch_size // self.repeats
+        numbers = step * images_in_it + positions % images_in_it
         indices = training_examples(self.seed, numbers, len(self.examples))
         images, labels = self.examples.gather(indices)
         return {"image": images, "label": labels, "position": positions.astype(np.int32)}

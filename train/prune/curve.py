@@ -1,5 +1,5 @@
 """Several prunings side by side, by what is kept: a table, and a picture of means over seeds:
-`python -m train.prune_curve --out=curve.png runs/pruned-*`.
+`python -m train.prune.curve --out=curve.png runs/pruned-*`.
 """
 
 import argparse
@@ -13,7 +13,7 @@ from typing import Any
 
 from senet_jax import loading
 from train.errors import WrongInput
-from train.prune import CHOICES
+from train.prune.__main__ import CHOICES
 
 # ranked by, after which training -> share kept -> stage -> accuracies, per cent
 Curves = dict[str, dict[float, dict[str, list[float]]]]
@@ -110,7 +110,7 @@ def _with_deviation(values: Sequence[float]) -> str:
 
 def main(arguments: list[str]) -> int:
     """Draws and prints; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m train.prune_curve", allow_abbrev=False)
+    parser = argparse.ArgumentParser(prog="python -m train.prune.curve", allow_abbrev=False)
     parser.add_argument("--out", required=True, type=Path, help="the picture")
     parser.add_argument("workdirs", nargs="+", type=Path, help="of python -m train.prune")
     options = parser.parse_args(arguments)

@@ -1,5 +1,5 @@
 """How long a training step of each variant takes, all measured side by side in one process:
-`python -m train.sweep_timing OUT.json configs/ablation.py:plain ... [--config.field=value ...]`.
+`python -m train.sweep.timing OUT.json configs/ablation.py:plain ... [--config.field=value ...]`.
 
 The variants take turns, so whatever slows the machine down for a while slows all of them down.
 """

@@ -51,8 +51,8 @@ def prune(config: ConfigDict, options: argparse.Namespace) -> None:
     """Trains, cuts, fine-tunes and reports, each unless it has been done."""
     from train.check import check  # slow: JAX and all that
     from train.loop import run
-    from train.prune_cut import cut_network
-    from train.prune_report import write_report
+    from train.prune.cut import cut_network
+    from train.prune.report import write_report
     from train.workdir import check_directory
 
     workdir = Path(options.workdir).absolute()

@@ -201,5 +201,5 @@ def _number(value: float | None) -> str:
 
 
 def step_times(file: Path) -> Mapping[str, float]:
-    """Seconds by page and variant, as `train.sweep_timing` wrote them; empty if it did not."""
+    """Seconds by page and variant, as `train.sweep.timing` wrote them; empty if it did not."""
     return json.loads(file.read_text())["seconds"] if file.exists() else {}

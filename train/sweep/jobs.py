@@ -104,9 +104,9 @@ def _start(job: Job, environment: Environment) -> subprocess.Popen:
     job.workdir.mkdir(parents=True, exist_ok=True)
     with (job.workdir / LOG).open("a") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "train.sweep_run", *job.arguments],
+            [sys.executable, "-m", "train.sweep.run", *job.arguments],
             env=environment,
-            stdin=subprocess.PIPE,  # see train.sweep_run
+            stdin=subprocess.PIPE,  # see train.sweep.run
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # Ctrl-C at the terminal comes once, by us

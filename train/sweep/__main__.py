@@ -20,9 +20,9 @@ from ml_collections import ConfigDict
 from train.command import exit_code
 from train.config import load_page, read_config
 from train.errors import WrongInput, refusals
-from train.sweep_jobs import Environment, Job, last_words, places_for, run_jobs
-from train.sweep_picture import write_png
-from train.sweep_table import as_csv, as_markdown, read_row, step_times
+from train.sweep.jobs import Environment, Job, last_words, places_for, run_jobs
+from train.sweep.picture import write_png
+from train.sweep.table import as_csv, as_markdown, read_row, step_times
 
 FAILED = 1
 COMPILED = "compiled"  # programs, shared by runs that differ in their seed alone
@@ -174,7 +174,7 @@ def _untimed(sweep: Sweep, jobs: Mapping[str, Sequence[Job]]) -> list[str]:
 
 def _measure_steps(sweep: Sweep, pages: Sequence[str], environment: Environment) -> bool:
     """In a process of its own, which may take the device; returns whether that went well."""
-    command = [sys.executable, "-m", "train.sweep_timing", str(sweep.workdir / TIMES), *pages]
+    command = [sys.executable, "-m", "train.sweep.timing", str(sweep.workdir / TIMES), *pages]
     return not subprocess.run([*command, *sweep.overrides], env=environment).returncode
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from train.evaluate_counts import Counts
-from train.evaluate_picture import draw_confusion
+from train.evaluate.counts import Counts
+from train.evaluate.picture import draw_confusion
 from train.workdir import write_json
 
 REPORT = "report.json"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from train.sweep_table import Row, noise_band
+from train.sweep.table import Row, noise_band
 
 COLOUR = "#0072B2"  # told apart from grey by anyone
 
@@ -15,7 +15,7 @@ def write_png(path: Path, rows: Sequence[Row], data: str, paper: str | None = No
     """Test accuracies in the order of the page, with a band about the first: what is noise.
 
     Args:
-      data, paper: as in `sweep_table.as_markdown`.
+      data, paper: as in `table.as_markdown`.
     """
     from matplotlib.figure import Figure
 

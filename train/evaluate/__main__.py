@@ -52,8 +52,8 @@ def evaluate(config: "ConfigDict", options: argparse.Namespace) -> None:
     from train.check import check
     from train.data import make_data
     from train.data.pipeline import read
-    from train.evaluate_counts import count
-    from train.evaluate_report import REPORT, as_markdown, facts, write
+    from train.evaluate.counts import count
+    from train.evaluate.report import REPORT, as_markdown, facts, write
     from train.parallel import Devices
     from train.workdir import check_directory
 
@@ -124,7 +124,7 @@ def enlargements(sides: list["Preprocess"], batches: "EvaluationBatches") -> Ite
     """A sentence on each size for which the stored images have too few pixels."""
     import numpy as np
 
-    from train.evaluate_counts import shape_before_crop
+    from train.evaluate.counts import shape_before_crop
 
     stored = batches.examples.gather(np.arange(1))[0].shape[1:3]
     for way in sides:

@@ -39,7 +39,7 @@ def average(options: argparse.Namespace, overrides: list[str]) -> None:
     check_choices(options, overrides)
     config = read_config(options.config, overrides) if options.recompute else None
     from senet_jax import loading  # slow: JAX and all that
-    from train.averaging import (
+    from train.average.networks import (
         averaged_variables,
         check_same_data,
         choose_steps,

@@ -15,7 +15,7 @@ from senet_jax.plotting import plot_kept_channels
 from senet_jax.preprocessing import Preprocess
 from senet_jax.summary import count_parameters, multiply_adds
 from train.data import Data, make_data
-from train.evaluate_counts import count
+from train.evaluate.counts import count
 from train.parallel import Devices
 from train.state import Variables
 from train.workdir import write_json

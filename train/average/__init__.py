@@ -1,0 +1,1 @@
+"""The mean of several checkpoints: `python -m train.average`."""

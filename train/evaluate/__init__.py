@@ -1,0 +1,1 @@
+"""What any weights get right and wrong: `python -m train.evaluate`."""

@@ -1,0 +1,1 @@
+"""A network without most of its channels: `python -m train.prune`."""

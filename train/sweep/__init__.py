@@ -1,0 +1,1 @@
+"""Several variants, several seeds, one table: `python -m train.sweep`."""
