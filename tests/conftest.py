@@ -6,6 +6,12 @@ import os
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # before jax is imported; a GPU's float sums differ
 
+# Each of several workers keeps to a core: else all compile with as many threads as there are cores,
+# and wait for each other.
+if (worker := os.environ.get("PYTEST_XDIST_WORKER")) and hasattr(os, "sched_setaffinity"):
+    cores = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {cores[int(worker.removeprefix("gw")) % len(cores)]})
+
 import jax
 import pytest
 from hypothesis import HealthCheck, settings
@@ -19,6 +25,13 @@ settings.register_profile(
 )
 settings.register_profile("ci", settings.get_profile("local"), derandomize=True, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def fresh_caches():
+    """What a module has compiled is of no use to the next, and thousands of programs are slow."""
+    yield
+    jax.clear_caches()
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import jax
 from ml_collections import ConfigDict
 
 from senet_jax import create_model
-from train.data import find_builder
+from train.data import check_name
 from train.errors import WrongInput, unknown
 from train.losses import LOSSES
 from train.optimizer import OPTIMIZERS, SCHEDULES
@@ -38,7 +38,7 @@ def _names(config: ConfigDict) -> Iterator[str]:
         "penalty": ("penalty", PENALTIES),
     }
     try:
-        find_builder(config.data.name)
+        check_name(config.data.name)
     except WrongInput as refusal:
         yield f"{refusal} (--config.data.name)"
     for group, (kind, names) in choices.items():

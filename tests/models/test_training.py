@@ -15,7 +15,11 @@ from senet_jax.models.training import drop_branch, drop_rates
 from tests.models.shrink import shrink
 from tests.models.twins import random_images, random_variables, train_step
 
-NAMES = ("seresnet18", "seresnet50", "regnety_002", "efficientnet_b0")
+NAMES = (
+    "seresnet50",
+    "efficientnet_b0",
+    *(pytest.param(name, marks=pytest.mark.slow) for name in ("seresnet18", "regnety_002")),
+)
 
 
 class Dropping(nn.Module):

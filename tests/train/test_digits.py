@@ -12,7 +12,8 @@ import tensorflow_datasets as tfds
 from sklearn.datasets import load_digits
 
 from configs.digits import get_config
-from train.data import BUILDERS, digits, make_data
+from train.data import digits, make_data
+from train.data.builders import BUILDERS
 from train.data.digits import Digits, stratified_splits, to_bytes, to_levels
 
 CHECKOUT = Path(__file__).parents[2]

@@ -89,7 +89,7 @@ def test_shapes_are_an_affine_map_of_pillows(which):
 
 
 def test_every_change_is_drawn_and_two_differ_from_one():
-    image = jnp.asarray(photo(), jnp.float32) / 255
+    image = jnp.asarray(photo()[::4, ::4], jnp.float32) / 255
     keys = jax.random.split(jax.random.key(0), 128)
     one = jax.vmap(lambda key: rand_augment(image, key, count=1, magnitude=9.0))(keys)
     same = np.abs(one - image[None]).max(axis=(1, 2, 3)) < 1e-5

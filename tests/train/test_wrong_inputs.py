@@ -68,7 +68,7 @@ def refused(tmp_path, capsys, data_dir):
         ),
         (
             "--config.data.name=digit",
-            "Unknown data set 'digit'. Did you mean 'digits'? There are: cifar10, cifar100,",
+            "Unknown data set 'digit'. Did you mean 'digits'? There are: arrays, cifar10,",
         ),
         (
             "--config.optimizer.name=sdg",

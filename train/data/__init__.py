@@ -2,24 +2,16 @@
 
 import contextlib
 import hashlib
-import io
 import itertools
 import json
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from train.data.example import raw_source
-from train.data.pipeline import (
-    Batch,
-    EvaluationBatches,
-    Examples,
-    InMemory,
-    Records,
-    TrainingBatches,
-    read,
-)
+from train.data.names import ARRAYS, BUILT, CATALOGUE, source_of
+from train.data.pipeline import Batch, EvaluationBatches, TrainingBatches, read
+from train.data.splits import Splits
 from train.errors import WrongInput, unknown
 
 __all__ = ["Data", "make_data"]
@@ -94,83 +86,6 @@ class Data:
         return read(self.test_batches, 0, ahead=not self.in_memory)
 
 
-def _digits(directory: Path, data: Any) -> Any:
-    from train.data.digits import Digits
-
-    return Digits(data_dir=directory, file_format="array_record")
-
-
-def _folder(directory: Path, data: Any) -> Any:
-    from train.data.folder import make_plan
-    from train.data.squares import Squares
-
-    plan = make_plan(data)
-    return Squares(plan, data_dir=directory / "folders" / plan.key, file_format="array_record")
-
-
-def _catalogue(directory: Path, data: Any) -> Any:
-    from train.data.catalogue import make_plan
-    from train.data.squares import Squares
-
-    plan = make_plan(directory, data.name.removeprefix(CATALOGUE), data)
-    return Squares(plan, data_dir=directory / "catalogue" / plan.key, file_format="array_record")
-
-
-def _cifar(directory: Path, data: Any) -> Any:
-    from train.data.cifar import Cifar, Plan
-    from train.data.cifar_files import OFFICIAL
-
-    source = _source(directory, data)
-    plan = Plan(OFFICIAL[data.name], source, data.validation_fraction, data.split_seed)
-    return Cifar(plan, data_dir=directory / "cifar" / plan.key(), file_format="array_record")
-
-
-def _imagenet(directory: Path, data: Any) -> Any:
-    from train.data.imagenet import ImageNet, Plan
-    from train.data.squares import square_sizes
-
-    splits = ("train", "validation", "test") if data.validation_fraction else ("train", "test")
-    plan = Plan(
-        source=_source(directory, data),
-        sizes=square_sizes(splits, data),
-        fraction=data.validation_fraction,
-        seed=data.split_seed,
-        skip_unreadable=data.skip_unreadable,
-    )
-    return ImageNet(plan, data_dir=directory / "imagenet" / plan.key(), file_format="array_record")
-
-
-def _source(directory: Path, data: Any) -> Path:
-    """Where archives are, which nobody downloads for a person."""
-    return Path(data.source).expanduser().absolute() if data.source else directory / "downloads"
-
-
-CATALOGUE = "tfds:"  # before the name of a data set that TFDS has prepared
-
-# By config.data.name: from a directory and config.data to a TFDS builder that has "mean" and "std"
-# as metadata.
-BUILDERS: dict[str, Callable[[Path, Any], Any]] = {
-    "cifar10": _cifar,
-    "cifar100": _cifar,
-    "digits": _digits,
-    "folder": _folder,
-    "imagenet": _imagenet,
-}
-
-
-def find_builder(name: str) -> Callable[[Path, Any], Any]:
-    """One of `BUILDERS`, or that of TFDS' own data sets: "tfds:oxford_flowers102".
-
-    Raises:
-      WrongInput: an unknown name.
-    """
-    if name.startswith(CATALOGUE):
-        return _catalogue
-    if name not in BUILDERS:
-        raise WrongInput(unknown("data set", name, [*BUILDERS, f"{CATALOGUE}<name>"]))
-    return BUILDERS[name]
-
-
 def make_data(config: Any, process_index: int = 0, process_count: int = 1) -> Data:
     """The data that a config asks for, prepared on the first call and reused after.
 
@@ -184,109 +99,90 @@ def make_data(config: Any, process_index: int = 0, process_count: int = 1) -> Da
       WrongInput: an unknown name; the data set's refusals.
       ValueError: a batch that cannot be cut into one slice per process.
     """
-    directory = CHECKOUT / Path(config.data.dir).expanduser()
-    builder = find_builder(config.data.name)(directory, config.data)
-    _prepare(builder)
+    splits = read_splits(config)
     if process_index == 0:
-        print("".join(f"{remark}\n" for remark in _remarks(builder)), end="")
-    splits = {name: _examples(builder, name, config.data.in_memory) for name in builder.info.splits}
-    validation = "validation" if "validation" in splits else "test"
-    test = "test" if "test" in splits else "validation"  # what both mean is said by `_remarks`
-    image_shape = _image_shape(builder, validation)
-    mean, std = _normalisation(config, builder, image_shape[-1])
+        print("".join(f"{remark}\n" for remark in _remarks(splits)), end="")
+    mean, std = _normalisation(config, splits)
     share = {"process_index": process_index, "process_count": process_count}
+    there = splits.examples
+    validation = there.get("validation", there.get("test"))
+    test = there.get("test", validation)  # what one for both means is said by `_remarks`
     return Data(
-        class_names=tuple(builder.info.features["label"].names),
-        image_shape=image_shape,
+        class_names=splits.class_names,
+        image_shape=splits.image_shape,
         mean=mean,
         std=std,
         training_batches=TrainingBatches(
-            splits["train"],
+            there["train"],
             config.data.batch_size,
             seed=config.seed,
             repeats=config.data.repeats,
             **share,
         ),
-        validation_batches=EvaluationBatches(
-            splits[validation], config.evaluation.batch_size, **share
-        ),
-        test_batches=EvaluationBatches(splits[test], config.evaluation.batch_size, **share),
-        fingerprint=_fingerprint(builder),
-        in_memory=config.data.in_memory,
+        validation_batches=EvaluationBatches(validation, config.evaluation.batch_size, **share),
+        test_batches=EvaluationBatches(test, config.evaluation.batch_size, **share),
+        fingerprint=_fingerprint(splits),
+        in_memory=config.data.in_memory or config.data.name == ARRAYS,
         workers=config.data.workers,
     )
 
 
-def _remarks(builder: Any) -> Iterator[str]:
+def read_splits(config: Any) -> Splits:
+    """The splits of the data that a config asks for, prepared if they were not.
+
+    Raises:
+      WrongInput: an unknown name; the data set's refusals.
+    """
+    directory = CHECKOUT / Path(config.data.dir).expanduser()
+    check_name(config.data.name)
+    if config.data.name == ARRAYS:
+        from train.data.arrays import read_arrays
+
+        return read_arrays(source_of(directory, config.data))
+    from train.data.builders import read_builder
+
+    return read_builder(config.data.name, directory, config.data)
+
+
+def check_name(name: str) -> None:
+    """Raises `WrongInput` if there is no data set of that name."""
+    if name not in (ARRAYS, *BUILT) and not name.startswith(CATALOGUE):
+        raise WrongInput(unknown("data set", name, [ARRAYS, *BUILT, f"{CATALOGUE}<name>"]))
+
+
+def _remarks(splits: Splits) -> Iterator[str]:
     """What a person should know of a data set before reading results."""
-    if skipped := builder.info.metadata.get("skipped"):
+    if skipped := splits.skipped:
         yield f"{len(skipped)} unreadable images are left out:"
         yield from (f"  {sentence}" for sentence in skipped[:TOLD])
         if len(skipped) > TOLD:
             yield f"  and {len(skipped) - TOLD} more."
-    if "test" not in builder.info.splits:
+    if "test" not in splits.examples:
         yield (
             "There are no test images: what is reported as test is of the validation images, by"
             " which the weights are chosen."
         )
-    if "validation" not in builder.info.splits:
+    if "validation" not in splits.examples:
         yield (
             "There are no validation images: weights are chosen by the test images, and what is"
             " reported as test is of them too."
         )
 
 
-def _fingerprint(builder: Any) -> str:
+def _fingerprint(splits: Splits) -> str:
     """Another one for other images, labels or splits, wherever they lie and whenever they came."""
-    info = builder.info
-    sizes = {name: split.num_examples for name, split in sorted(info.splits.items())}
-    labels, digest = info.features["label"].names, info.metadata.get("digest")
-    contents = json.dumps([sizes, labels, digest], sort_keys=True)
+    sizes = {name: len(split) for name, split in sorted(splits.examples.items())}
+    contents = json.dumps([sizes, splits.class_names, splits.digest], sort_keys=True)
     return hashlib.sha256(contents.encode()).hexdigest()[:16]
 
 
-def _normalisation(
-    config: Any, builder: Any, channels: int
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _normalisation(config: Any, splits: Splits) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and deviation: those that initial weights were trained with, else the data's own."""
     if not config.model.init_from:
-        return tuple(builder.info.metadata["mean"]), tuple(builder.info.metadata["std"])
+        return splits.mean, splits.std
     from senet_jax import preprocess_for
 
-    usual = preprocess_for(config.model.init_from, config.model.name, in_chans=channels)
+    usual = preprocess_for(
+        config.model.init_from, config.model.name, in_chans=splits.image_shape[-1]
+    )
     return usual.mean, usual.std
-
-
-def _prepare(builder: Any) -> None:
-    """Writes the data set unless it is there. TFDS writes beside the directory, then renames."""
-    import tensorflow_datasets as tfds
-
-    if builder.data_path.exists():
-        return
-    print(f"Preparing {builder.info.full_name} in {builder.data_path}")
-    tfds.disable_progress_bar()
-    try:
-        with contextlib.redirect_stdout(
-            io.StringIO()
-        ):  # it announces downloads that it doesn't make
-            builder.download_and_prepare()
-    except OSError:
-        if not builder.data_path.exists():
-            raise
-        # Another process was first; what it has written is what we would have written.
-        builder.info.read_from_directory(builder.data_dir)
-
-
-def _image_shape(builder: Any, split: str) -> tuple[int, int, int]:
-    """That of all images of the data set, or else of a split's."""
-    shape = builder.info.features["image"].shape
-    return builder.image_shape(split) if None in shape else shape
-
-
-def _examples(builder: Any, split: str, in_memory: bool) -> Examples:
-    records = Records(raw_source(builder, split), _image_shape(builder, split))
-    if not in_memory:
-        return records
-    import numpy as np
-
-    return InMemory(*records.gather(np.arange(len(records))))

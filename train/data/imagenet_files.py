@@ -56,7 +56,7 @@ def read_kit(source: Path) -> Kit:
     Raises:
       WrongInput: it is damaged.
     """
-    from scipy.io import loadmat  # type: ignore[import-untyped]
+    from scipy.io import loadmat
 
     archive = source / KIT
     with _opened(archive) as tar:
