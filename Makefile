@@ -40,7 +40,7 @@ test-lowest:
 	  CONSTRAINTS=constraints/lowest-train.txt EXTRA=train,plot,hub,test
 
 pytest: $(STAMP)
-	$(PY) -m pytest -n auto $(ARGS)
+	$(PY) -m pytest -n auto --dist loadfile $(ARGS)
 
 setup: $(STAMP)
 

@@ -2,10 +2,11 @@
 
 import os
 
-# Compiling is most of what the tests do: half the time without the compiler's optimisations.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
-os.environ.setdefault("JAX_PLATFORMS", "cpu")  # before jax is imported; a GPU's float sums differ
+from tests.compiler import quickest_flags
 
+os.environ.setdefault("JAX_PLATFORMS", "cpu")  # before jax is imported; a GPU's float sums differ
+if "XLA_FLAGS" not in os.environ:  # workers have it from the one who starts them
+    os.environ["XLA_FLAGS"] = quickest_flags()
 # Each of several workers keeps to a core: else all compile with as many threads as there are cores,
 # and wait for each other.
 if (worker := os.environ.get("PYTEST_XDIST_WORKER")) and hasattr(os, "sched_setaffinity"):

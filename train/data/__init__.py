@@ -105,8 +105,9 @@ def make_data(config: Any, process_index: int = 0, process_count: int = 1) -> Da
     mean, std = _normalisation(config, splits)
     share = {"process_index": process_index, "process_count": process_count}
     there = splits.examples
-    validation = there.get("validation", there.get("test"))
-    test = there.get("test", validation)  # what one for both means is said by `_remarks`
+    # what one split for both means is said by `_remarks`
+    validation = there["validation" if "validation" in there else "test"]
+    test = there["test" if "test" in there else "validation"]
     return Data(
         class_names=splits.class_names,
         image_shape=splits.image_shape,
