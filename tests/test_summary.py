@@ -78,7 +78,7 @@ WIDE = {"wrn16_8": (2, 128), "wrn28_10": (4, 160)}
 
 
 def is_quick(name):
-    return sum(create_model(name).stage_sizes) <= 16
+    return sum(create_model(name).stage_sizes) <= 12
 
 
 def counts(names):

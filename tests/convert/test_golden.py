@@ -25,6 +25,12 @@ from tests.convert.twins import (
 
 # a step of each way to put attention into a block; the others take up to a quarter of a minute
 QUICK_TO_TRAIN = ("seresnet50", "legacy_senet154", "efficientnet_b0", "skresnet50", "ecaresnet50t")
+# one of each layout of weights
+QUICK_TO_READ = (
+    *("seresnet50", "legacy_seresnet50", "resnetrs50", "senet154", "seresnext26d_32x4d"),
+    *("seresnetaa50d", "ecaresnet50t", "skresnet50", "resnest50d", "efficientnet_b0"),
+    *("mobilenetv3_large_100", "regnety_002", "cspdarknet53", "vgg16_bn", "seresnet20"),
+)
 READ = {"timm": from_timm, "moskomule": from_moskomule}
 
 
@@ -39,19 +45,13 @@ def _weights(index: int) -> dict[str, np.ndarray]:
     return seeded.weights(twin.model(), table)
 
 
-def rows(twins, quick=None, slow=()):
-    """Parameters of a test, marked slow but for the quick ones, or those that are slow."""
-
-    def is_slow(name):
-        return name in slow if quick is None else name not in quick
-
-    marks = {True: pytest.mark.slow, False: ()}
-    return [pytest.param(t, id=t.id, marks=marks[is_slow(t.name)]) for t in twins]
+def rows(twins, quick):
+    """Parameters of a test, marked slow but for these networks."""
+    marks = {True: (), False: pytest.mark.slow}
+    return [pytest.param(t, id=t.id, marks=marks[t.name in quick]) for t in twins]
 
 
-@pytest.mark.parametrize(
-    "twin", rows(TWINS, slow=("inception_v3", "inception_v4", "inception_resnet_v2"))
-)
+@pytest.mark.parametrize("twin", rows(TWINS, QUICK_TO_READ))
 def test_logits_and_all_features_are_the_originals(twin):
     golden = read_golden(twin)
     variables = READ[twin.source](weights(twin), twin.model())

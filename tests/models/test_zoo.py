@@ -99,8 +99,8 @@ def blocks_of(model):
 
 
 def is_deep(name):
-    """More than 20 blocks: takes seconds to trace."""
-    return blocks_of(create_model(name)) > 20
+    """More than 16 blocks: takes seconds to trace."""
+    return blocks_of(create_model(name)) > 16
 
 
 def test_models_have_their_published_parameters():
@@ -124,11 +124,10 @@ def test_cifar_100_and_unbiased_gates_are_counted(name):
 # One network for each kind of block, stem and head; the others put these together in other ways.
 QUICK = frozenset(
     (
-        *("seresnet20", "seresnet50", "legacy_seresnet18", "legacy_senet154", "seresnetaa50d"),
+        *("seresnet20", "seresnet50", "legacy_seresnet18", "seresnetaa50d"),
         *("seresnet164", "sewrn16_8", "se_shake_shake26_2x96d", "seresnext29_8x64d"),
-        *("seresnext26t_32x4d", "ecaresnetlight", "skresnet50", "resnest14d", "regnety_002"),
-        *("efficientnet_b0", "tf_efficientnetv2_b0", "fbnetv3_b", "lcnet_050", "semnasnet_050"),
-        *("tf_mobilenetv3_small_075", "semobilenetv1_100", "secspdarknet53", "sevgg16_bn"),
+        *("ecaresnetlight", "skresnet50", "resnest14d", "regnety_002", "efficientnet_b0"),
+        *("lcnet_050", "tf_mobilenetv3_small_075", "secspdarknet53", "sevgg16_bn"),
         "seshufflenet_v1_x1_g3",
     )
 )
