@@ -99,7 +99,7 @@ QUICK = [name for name in PUBLISHED if is_quick(name)]
 
 
 def test_quick_models_cost_what_the_published_ones_do():
-    assert len(QUICK) >= 20
+    assert len(QUICK) >= 5
     assert counts(QUICK) == {name: PUBLISHED[name] for name in QUICK}
 
 
