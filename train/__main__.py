@@ -1,11 +1,10 @@
 """The command line: `python -m train --config=configs/digits.py --workdir=runs/digits`."""
 
 import argparse
-import os
 import re
 import sys
 
-from train.command import exit_code
+from train.command import exit_code, make_deterministic
 from train.config import read_config
 from train.errors import WrongInput
 
@@ -38,9 +37,7 @@ def main(arguments: list[str]) -> int:
     def work() -> int:
         profile = steps_of(options.profile)
         config = read_config(options.config, overrides)
-        if config.deterministic:  # read when JAX is loaded
-            flags = os.environ.get("XLA_FLAGS", "")
-            os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
+        make_deterministic(config)
         if options.dry_run:
             from train.dry_run import dry_run
 

@@ -139,11 +139,12 @@ def _folder(config: ConfigDict) -> Iterator[str]:
 
 
 def batch_unit(config: ConfigDict) -> int:
-    """What a batch must be a multiple of: each device has its share of each part, and in mixing and
-    between parts neighbours stay together."""
-    mix, parts = config.data.mix, max(config.accumulate, 1)
-    in_pairs = parts > 1 or bool(mix.mixup or mix.cutmix)
-    return jax.device_count() * parts * (1 + in_pairs)
+    """What a batch must be a multiple of: each device has its share of each part, in mixing and
+    between parts neighbours stay together, and so do images with common statistics."""
+    mix, shares = config.data.mix, jax.device_count() * max(config.accumulate, 1)
+    in_pairs = config.accumulate > 1 or bool(mix.mixup or mix.cutmix)
+    together = max(config.ghost_batch, 1)
+    return math.lcm(shares * (1 + in_pairs), shares * together, max(config.data.repeats, 1))
 
 
 def _batches(config: ConfigDict) -> Iterator[str]:

@@ -1,16 +1,26 @@
 """How every command of the trainer ends: with a sentence and an exit code, never a traceback."""
 
+import os
 import shlex
 import signal
 import sys
 import warnings
 from collections.abc import Callable
 
+from ml_collections import ConfigDict
+
 from train.errors import Diverged, WrongInput
 from train.interrupt import Interrupted
 
 WRONG_INPUT = 2  # as argparse's own
 DIVERGED = 3
+
+
+def make_deterministic(config: ConfigDict) -> None:
+    """Asks XLA for the same bits in every run, if the config does; before JAX has a device."""
+    if config.deterministic:
+        flags = os.environ.get("XLA_FLAGS", "")
+        os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
 
 
 def exit_code(work: Callable[[], int]) -> int:

@@ -1,6 +1,6 @@
 """What a run does when its numbers are not finite any more: says where that began."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -27,14 +27,13 @@ class Watch:
         self._limit = limit
         self._first: int | None = None  # of those skipped just now
 
-    def see(self, step: int, metrics: Mapping[str, Any]) -> None:
-        """Notes a step's fetched metrics; raises `Diverged` when it is the limit's."""
-        if not metrics["skipped"]:
-            self._first = None
-            return
-        self._first = self._first or step
-        if step - self._first + 1 >= self._limit:
-            raise Diverged(self._first, step)
+    def see(self, records: Sequence[Mapping[str, Any]]) -> None:
+        """Notes the metrics of the last steps; raises `Diverged` if so many have been skipped in a
+        row, and the last one with them."""
+        for record in records:
+            self._first = (self._first or record["step"]) if record.get("skipped") else None
+        if self._first and records[-1]["step"] - self._first + 1 >= self._limit:
+            raise Diverged(self._first, records[-1]["step"])
 
 
 def account(end: Diverged, recipe: Recipe, state: State, batch: Batch) -> str:
@@ -44,12 +43,12 @@ def account(end: Diverged, recipe: Recipe, state: State, batch: Batch) -> str:
       state: after the last step.
       batch: of the last step, as read by this process.
     """
-    alone = replace(
-        recipe,
-        axis_name=None,
-        accumulate=1,
-        model=recipe.model.clone(norm=recipe.model.norm.clone(axis_name=None)),
-    )
+    plain: dict[str, Any] = {}
+    if hasattr(recipe.model, "remat"):  # what is seen inside would escape its tracing
+        plain["remat"] = False
+    norm = recipe.model.norm.clone(axis_name=None, groups=1)
+    model = recipe.model.clone(norm=norm, **plain)
+    alone = replace(recipe, axis_name=None, accumulate=1, model=model)
     state = jax.device_get(state)
     begun = culprit(alone, state.replace(step=state.step - 1), batch)
     return (

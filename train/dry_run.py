@@ -21,7 +21,7 @@ from senet_jax.summary import multiply_adds
 from train.check import batch_unit, check
 from train.optimizer import Schedule
 from train.parallel import Devices
-from train.setup import Setup, set_up
+from train.setup import Setup, make_recipe, set_up
 from train.step import train_step
 
 BARS = " ▁▂▃▄▅▆▇█"
@@ -100,7 +100,10 @@ def compiled_step(setup: Setup, batch_size: int) -> Compiled:
         "label": ((batch_size,), jnp.int32),
         "position": ((batch_size,), jnp.int32),
     }
-    step: Any = setup.devices.compile(partial(train_step, setup.recipe), donate=True)
+    config = setup.config.copy_and_resolve_references().unlock()
+    config.data.batch_size = batch_size
+    recipe = make_recipe(config, setup.data, setup.devices)  # groups of statistics follow the batch
+    step: Any = setup.devices.compile(partial(train_step, recipe), donate=True)
     return step.lower(setup.like, setup.devices.abstract_batch(batch)).compile()
 
 
@@ -112,9 +115,9 @@ def largest_batch(
     Bytes grow nearly in proportion to the images: a line through two sizes tells where to look, and
     what is found has been compiled itself.
     """
-    measured = {size: measure(size) for size in {max(sizes[0], start // 2), start} & {*sizes}}
-    if len(measured) < 2:
-        measured |= {size: measure(size) for size in (sizes[0], sizes[-1])}
+    half = sizes[max(0, (start // 2 - sizes[0]) // sizes.step)]
+    other = half if half != start else sizes[min(1, len(sizes) - 1)]
+    measured = {size: measure(size) for size in {start, other} & {*sizes}}
     for _ in range(TRIES):
         guess = _where_it_ends(measured, memory, sizes)
         if guess in measured:

@@ -39,7 +39,8 @@ def initial_variables(
             f" ({len(misfits)} such). Give the options of the network that it holds, as its"
             " config.json has them."
         )
-    return jax.device_get({key: variables[key] for key in ("params", "batch_stats")})
+    wanted = {key: variables.get(key, {}) for key in ("params", "batch_stats")}
+    return jax.device_get(wanted)
 
 
 def _shapes(variables: Any) -> dict[str, tuple[int, ...]]:

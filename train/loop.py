@@ -88,7 +88,7 @@ def _train(config: ConfigDict, workdir: Path, interruption: Interruption, profil
                     interruption.check()
                     if step == steps or (due and _is_stale(config, checkpoints, step, every)):
                         break
-                    trace.before(step + 1)
+                    trace.before(step + 1, state)
                     batch = _next_batch(batches, report)
                     if step == 0:
                         report.images(images_seen(recipe, state, batch))

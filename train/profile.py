@@ -1,6 +1,7 @@
 """A trace of some steps, to be looked at in TensorBoard's profiler or in Perfetto."""
 
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -15,25 +16,34 @@ class Trace:
 
     def __init__(self, directory: Path, steps: range):
         self._directory, self._steps = directory, steps
-        self._is_running = False
+        self._first: int | None = None  # that was traced
+        self._is_over = False
+        self._step, self._state = 0, None
 
     def __enter__(self) -> "Trace":
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        self._stop()
+        self._stop(self._step)
+        if self._steps and self._first is None:
+            print(f"No step of {self._steps[0]} to {self._steps[-1]} was taken: nothing is traced.")
 
-    def before(self, step: int) -> None:
-        """Called before each step is begun: starts or stops where it is due."""
-        if step in self._steps and not self._is_running:
+    def before(self, step: int, state: Any) -> None:
+        """Called before each step is begun, with what the last one gave: starts or stops where it
+        is due, once that has been computed."""
+        self._state = state
+        if step in self._steps and self._first is None:
+            jax.block_until_ready(state)
             jax.profiler.start_trace(str(self._directory))
-            self._is_running = True
-        elif step not in self._steps:
-            self._stop()
+            self._first = step
+        elif self._first is not None and step not in self._steps:
+            self._stop(step - 1)
+        self._step = step
 
-    def _stop(self) -> None:
-        if self._is_running:
-            self._is_running = False
-            jax.effects_barrier()
-            jax.profiler.stop_trace()
-            print(f"Traced steps {self._steps[0]} to {self._steps[-1]}: {self._directory}")
+    def _stop(self, last: int) -> None:
+        if self._first is None or self._is_over:
+            return
+        self._is_over = True
+        jax.block_until_ready(self._state)
+        jax.profiler.stop_trace()
+        print(f"Traced steps {self._first} to {last}: {self._directory}")

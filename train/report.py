@@ -32,7 +32,7 @@ class Report:
       start_step: steps done before; 0 for a new run.
       batch_size: the global one, images per step.
       log_every: steps between fetches of the metrics.
-      watch: called with every step and its metrics once they are fetched; may raise.
+      watch: called with the metrics of some steps once they are fetched; may raise.
 
     Raises:
       WrongInput: `metrics.jsonl` holds something else than metrics.
@@ -47,7 +47,7 @@ class Report:
         start_step: int,
         batch_size: int,
         log_every: int = 50,
-        watch: Callable[[int, Record], None] = lambda step, metrics: None,
+        watch: Callable[[list[Record]], None] = lambda records: None,
     ):
         self._total_steps = total_steps
         self._steps_per_epoch = steps_per_epoch
@@ -97,9 +97,10 @@ class Report:
         self._step = step
         ends = step % self._steps_per_epoch == 0 or step == self._total_steps
         if ends or step % self._log_every == 0:
-            for done in self.flush():
-                self._tell_skipped(done)
-                self._watch(done["step"], done)
+            done = self.flush()
+            for each in done:
+                self._tell_skipped(each)
+            self._watch(done)
 
     def waited(self, seconds: float) -> None:
         """Notes how long the loop has waited for a batch."""

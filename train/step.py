@@ -79,7 +79,8 @@ def train_step(recipe: Recipe, state: State, batch: Batch) -> tuple[State, Metri
         updates = jax.tree.map(jnp.multiply, updates, recipe.rates(updates))
     params = optax.apply_updates(state.params, optax.tree.scale(-rate, updates))
     if recipe.penalty and recipe.penalty.name == "slimming_proximal":
-        params = shrunk_scales(params, batch_stats, rate * recipe.penalty.weight_at(state.step))
+        by = rate * recipe.penalty.weight_at(state.step)
+        params = _unless_frozen(recipe, shrunk_scales(params, batch_stats, by), params)
     following = state.replace(params=params, batch_stats=batch_stats, opt_state=opt_state)
     if recipe.ema_decay:
         ema = moved_average(state.ema, following.variables, state.step, recipe.ema_decay)
@@ -109,7 +110,7 @@ def accumulated_gradients(
             lambda x: x / recipe.accumulate, (gradients, batch_stats, told)
         )
     if recipe.axis_name is not None:  # equal shares, so the mean of the devices' means is the mean
-        gradients = jax.lax.pmean(gradients, recipe.axis_name)
+        gradients, batch_stats = jax.lax.pmean((gradients, batch_stats), recipe.axis_name)
         sums = jax.lax.psum(sums, recipe.axis_name)
     return gradients, batch_stats, sums, told
 
@@ -124,7 +125,8 @@ def gradients_of(
     def loss_of(params):
         logits, updates = forward(recipe, params, state.batch_stats, images, dropout_key)
         losses = recipe.loss(logits, targets)
-        loss, told = _penalised(recipe, state, params, updates, jnp.mean(losses))
+        free = _unless_frozen(recipe, params, jax.lax.stop_gradient(params))
+        loss, told = _penalised(recipe, state, free, updates, jnp.mean(losses))
         return loss, (logits, losses, updates.get("batch_stats", {}), told)
 
     gradients, (logits, losses, batch_stats, told) = jax.grad(loss_of, has_aux=True)(state.params)
@@ -178,7 +180,10 @@ def forward(
     asked = ["intermediates"] if recipe.penalty and recipe.penalty.of_gates else []
     with frozen_norms(recipe.frozen):
         return recipe.model.apply(
-            {"params": _still(params, recipe.frozen), "batch_stats": batch_stats},
+            {
+                "params": _unless_frozen(recipe, params, jax.lax.stop_gradient(params)),
+                "batch_stats": batch_stats,
+            },
             images,
             train=True,
             mutable=["batch_stats", *asked],
@@ -224,12 +229,12 @@ def _targets(recipe: Recipe, labels: jax.Array) -> jax.Array:
     return targets_of(labels, recipe.model.num_classes, recipe.label_smoothing)
 
 
-def _still(params: Variables, frozen: tuple[str, ...]) -> Variables:
-    """The same, but for the gradient constants where they are frozen."""
-    if not frozen:
+def _unless_frozen(recipe: Recipe, params: Any, still: Any) -> Any:
+    """`params`, and where they are frozen what is in `still`."""
+    if not recipe.frozen:
         return params
     return jax.tree_util.tree_map_with_path(
-        lambda path, p: jax.lax.stop_gradient(p) if is_frozen(names(path), frozen) else p, params
+        lambda path, p, q: q if is_frozen(names(path), recipe.frozen) else p, params, still
     )
 
 

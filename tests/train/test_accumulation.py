@@ -60,3 +60,19 @@ def test_parts_train_and_see_every_image_changed_as_the_whole_does():
         losses.append(float(metrics["loss"]))
     assert losses[-1] < losses[0]
     assert int(state.step) == 8
+
+
+def test_ghost_statistics_are_the_same_on_all_devices_and_as_on_one():
+    """Two devices by vmap, which knows the same collectives; each sees half of the batch."""
+    recipe = small.recipe(augment=AugmentOptions())
+    ghost = lambda groups: recipe.model.clone(norm=recipe.model.norm.clone(groups=groups))
+    one = replace(recipe, model=ghost(4))
+    two = replace(recipe, model=ghost(2), axis_name="devices")
+    state, batch = jax.jit(partial(small.state_of, recipe))(), small.batch(32)
+    halves = {name: x.reshape(2, 16, *x.shape[1:]) for name, x in batch.items()}
+    expected = jax.jit(partial(accumulated_gradients, one))(state, batch)[1]
+    over = jax.vmap(partial(accumulated_gradients, two), (None, 0), axis_name="devices")
+    got = small.leaves(jax.jit(over)(state, halves)[1])
+    for path, leaf in small.leaves(expected).items():
+        np.testing.assert_allclose(got[path][0], leaf, rtol=1e-5, atol=1e-6)
+        np.testing.assert_array_equal(got[path][0], got[path][1])

@@ -106,8 +106,12 @@ def test_other_images_have_another_digest(tmp_path):
         (dict(train_labels=None), "train_labels are not there, expected a whole number for each"),
         (dict(train_labels=np.zeros(5, int)), "train_labels are int64 of shape \\(5,\\)"),
         (dict(test_labels=np.full(6, -1)), "has a label -1, expected labels from 0 to 2"),
+        (dict(train_images=np.zeros((6, 3, 4, 3), np.uint8)), "those to train may be larger"),
         (dict(class_names=np.array(["a", "b"])), "has a label 2, expected labels from 0 to 1"),
-        (dict(test_images=np.zeros((6, 5, 4, 3), np.uint8)), "images of shapes .*, expected one"),
+        (
+            dict(test_images=np.zeros((6, 5, 4, 3), np.uint8)),
+            "images of shapes .*: expected one shape",
+        ),
         (
             dict(test_images=np.zeros((0, 4, 4, 3), np.uint8), test_labels=np.zeros(0, int)),
             "has no test images: leave the split out",

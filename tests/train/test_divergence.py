@@ -11,7 +11,7 @@ import pytest
 from senet_jax import create_model
 from tests.train import small
 from train.augment import AugmentOptions
-from train.divergence import Watch, culprit
+from train.divergence import Watch, account, culprit
 from train.errors import Diverged
 from train.step import train_step
 
@@ -52,16 +52,22 @@ def test_a_step_that_is_not_finite_changes_the_count_of_steps_alone(recipe, stat
 
 def test_so_many_in_a_row_are_too_many():
     watch = Watch(limit=3)
-    for step, skipped in enumerate((1, 1, 0, 1, 1), start=1):
-        watch.see(step, {"skipped": float(skipped)})
+    seen = [{"step": k, "skipped": float(s)} for k, s in enumerate((1, 1, 0, 1, 1), start=1)]
+    watch.see(seen[:4])
+    watch.see(seen[4:])
     with pytest.raises(Diverged) as end:
-        watch.see(6, {"skipped": 1.0})
-    assert (end.value.first, end.value.last) == (4, 6)
+        watch.see([{"step": 6, "skipped": 1.0}, {"step": 7, "skipped": 1.0}])
+    assert (end.value.first, end.value.last) == (4, 7)
+
+
+def test_what_was_over_when_it_was_seen_is_over():
+    watch = Watch(limit=3)
+    watch.see([{"step": k, "skipped": float(k < 5)} for k in range(1, 7)])
 
 
 def test_one_can_be_too_many():
     with pytest.raises(Diverged):
-        Watch(limit=1).see(1, {"skipped": 1.0})
+        Watch(limit=1).see([{"step": 1, "skipped": 1.0}])
 
 
 def test_variables_that_are_not_finite_are_the_culprit(recipe, state):
@@ -84,3 +90,11 @@ def test_a_loss_of_finite_logits_can_be_it(recipe, state):
 
 def test_where_all_is_well_it_says_so(recipe, state):
     assert culprit(recipe, state, small.batch()).startswith("nothing, when this step was done")
+
+
+def test_the_account_is_given_of_networks_that_compute_blocks_again(recipe, state):
+    again = replace(recipe, model=recipe.model.clone(remat=True))
+    end = Diverged(3, 12)
+    broken = poisoned(state, "head", "fc", "bias").replace(step=jnp.int32(12))
+    told = account(end, again, broken, small.batch())
+    assert "in steps 3 to 12" in told and "params/head/fc/bias" in told

@@ -10,6 +10,7 @@ from senet_jax import create_model
 from tests.train import small
 from train.errors import WrongInput
 from train.freezing import check_frozen, is_frozen, rates
+from train.penalty import Penalty
 from train.step import train_step
 
 FROZEN = ("stem", "stage1/block1")
@@ -97,3 +98,13 @@ def test_parts_that_are_not_there_are_told():
     with pytest.raises(WrongInput, match="leaves nothing to train"):
         check_frozen(("stem", "head"), params)
     check_frozen(("stem",), params)
+
+
+@pytest.mark.parametrize("name", ["slimming", "slimming_proximal"])
+def test_no_penalty_moves_what_is_frozen(name):
+    recipe = small.recipe(frozen=("stem",), penalty=Penalty(name, 1.0))
+    state = jax.jit(partial(small.state_of, recipe))()
+    after, _ = jax.jit(partial(train_step, recipe))(state, small.batch())
+    small.assert_same_bits(after.params["stem"], state.params["stem"])
+    moved = after.params["stage1"]["block1"]["bn1"]["scale"]
+    assert np.abs(moved - state.params["stage1"]["block1"]["bn1"]["scale"]).min() > 0

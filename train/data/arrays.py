@@ -47,10 +47,15 @@ def read_arrays(file: Path) -> Splits:
             f" {SOURCE}"
         )
     examples = {name: _examples(file, name, arrays) for name in there}
-    shapes = {split.image_shape for split in examples.values()}
-    if len(shapes) > 1:
-        raise WrongInput(f"{file} has images of shapes {sorted(shapes)}, expected one shape.")
-    h, w, c = shapes.pop()
+    shapes = {split.image_shape for name, split in examples.items() if name != "train"}
+    h, w, c = shape = shapes.pop()
+    of_training = examples["train"].image_shape
+    if shapes or of_training[-1] != c or min(np.subtract(of_training, shape)) < 0:
+        told = ", ".join(f"{split.image_shape} to {name}" for name, split in examples.items())
+        raise WrongInput(
+            f"{file} has images of shapes {told}: expected one shape, but that those to train may"
+            " be larger, to be cropped."
+        )
     contents = {name: _contents(split) for name, split in examples.items()}
     mean, std = contents["train"].mean_and_std()
     return Splits(
@@ -69,7 +74,8 @@ def write_arrays(file: Path, splits: Splits) -> None:
     for name, examples in splits.examples.items():
         images, labels = examples.gather(np.arange(len(examples)))
         arrays |= {f"{name}_images": images, f"{name}_labels": labels}
-    np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+    with file.open("wb") as out:  # given a name, NumPy would add a suffix
+        np.savez_compressed(out, **arrays)  # type: ignore[arg-type]
 
 
 def main(arguments: list[str]) -> int:

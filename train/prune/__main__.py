@@ -16,7 +16,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from train.command import exit_code
+from train.command import exit_code, make_deterministic
 from train.config import read_config
 from train.errors import WrongInput
 
@@ -33,7 +33,9 @@ def main(arguments: list[str]) -> int:
     options, overrides = parse(arguments)
 
     def work() -> int:
-        prune(read_config(options.config, overrides), options)
+        config = read_config(options.config, overrides)
+        make_deterministic(config)
+        prune(config, options)
         return 0
 
     return exit_code(work)
