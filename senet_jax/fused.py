@@ -127,8 +127,23 @@ def finish(
     arrays = [t for t in terms if not isinstance(t, AffineMap)]
     if maps:
         return _tail(act, maps, arrays[0] if arrays else None)
-    total = sum(arrays[1:], start=arrays[0])
-    return total if act is None else act(total)
+    return _activated(act, sum(arrays[1:], start=arrays[0]))
+
+
+def _activated(act, total):
+    if act is None:
+        return total
+    if act is not jax.nn.relu:
+        return act(total)
+    return jax.lax.platform_dependent(total, cpu=_relu_written_once, default=jax.nn.relu)
+
+
+def _relu_written_once(total):
+    """A CPU's compiler computes what has one large operand again for each of its readers, and what
+    that operand is made of with it: a stage's last tail would read the maps of all before. A select
+    has two large ones, and is written once.
+    """
+    return jnp.where(total <= 0, 0, total)  # NaN stays
 
 
 def _worth_deferring(u):
@@ -160,8 +175,7 @@ def _tail_fwd(act, maps, array):
 
 
 def _composed(act, maps, array):
-    total = _sum(maps, array)
-    return (total if act is None else act(total)).astype(maps[0][0].dtype)
+    return _activated(act, _sum(maps, array)).astype(maps[0][0].dtype)
 
 
 def _tail_bwd(act, residuals, g):

@@ -56,7 +56,9 @@ def test_other_activations_and_gates_are_used():
     s = excite(z, make_params(), act=jnp.tanh, gate=lambda x: x)
     p = make_params()
     hidden = np.tanh(z @ p["fc1"]["kernel"] + p["fc1"]["bias"])
-    np.testing.assert_allclose(s, hidden @ p["fc2"]["kernel"] + p["fc2"]["bias"], rtol=1e-5)
+    np.testing.assert_allclose(
+        s, hidden @ p["fc2"]["kernel"] + p["fc2"]["bias"], rtol=1e-5, atol=1e-6
+    )  # sums of values near one, some of which nearly cancel
 
 
 @given(st.integers(0, 2**31), st.integers(1, 6), st.integers(1, 6))

@@ -3,6 +3,7 @@ differences.
 """
 
 import itertools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -132,7 +133,7 @@ def test_the_gpus_way_gives_the_same_gradients(monkeypatch, with_shortcut):
     shortcut = jnp.ones_like(u.x) if with_shortcut else None
     loss = lambda u, shortcut: jnp.sum(jnp.sin(finish(u, shortcut)))
     here = jax.grad(loss)(u, shortcut)
-    dispatch = lambda *args, cuda, default: cuda(*args)
+    dispatch = lambda *args, default, cuda=None, cpu=None: (cuda or default)(*args)
     monkeypatch.setattr(jax.lax, "platform_dependent", dispatch)
     for a, b in zip(
         jax.tree.leaves(here), jax.tree.leaves(jax.grad(loss)(u, shortcut)), strict=True
@@ -154,3 +155,21 @@ def test_a_map_is_read_once_in_the_tail_and_once_in_its_gradient():
     assert (
         text.count("stablehlo.multiply") == 2
     )  # a*x forward, a*g backward; da and db are not asked for
+
+
+def test_a_cpu_computes_each_tail_of_a_stage_once():
+    """Though two read it: the next block's convolution, and its tail."""
+    u, v = (random_map((2, 8, 8, 16), 2, seed, np.float32) for seed in (0, 1))
+
+    def two_blocks(u, v, w):
+        y = finish(u)
+        return finish(v.replace(x=y @ w), y) @ w
+
+    text = jax.jit(two_blocks).lower(u, v, jnp.ones((16, 16))).compile().as_text()
+    assert len(re.findall(r" (?:select|maximum)\(", text)) == 2
+
+
+def test_what_is_not_a_number_stays_so():
+    u = random_map((1, 1, 1, 2), 1, dtype=np.float32)
+    assert jnp.isnan(finish(u.replace(x=u.x.at[..., 0].set(jnp.nan))))[..., 0]
+    assert jnp.isnan(finish(jnp.full((1, 1, 1, 2), jnp.nan))).all()
