@@ -138,9 +138,7 @@ class BatchNorm(nn.Module):
 
 def _normalise(x, mean, a, beta):
     """(x - mean) * a + beta, with one row of `mean` and `a` for each run of images."""
-    runs = x.reshape(mean.shape[0], -1, *x.shape[1:])  # [groups, n, *spatial, C]
-    shape = (mean.shape[0],) + (1,) * (x.ndim - 1) + (x.shape[-1],)
-    y = (runs - mean.reshape(shape)) * a.reshape(shape) + beta.astype(a.dtype).reshape(
-        (1,) * x.ndim + (-1,)
-    )
-    return y.reshape(x.shape).astype(x.dtype)
+    if len(mean) > 1:
+        mean, a = (jnp.repeat(t, x.shape[0] // len(mean), axis=0) for t in (mean, a))  # [N, C]
+    a, mean, beta = (product.spread(t, x) for t in (a, mean, beta[None].astype(a.dtype)))
+    return ((x - mean) * a + beta).astype(x.dtype)
