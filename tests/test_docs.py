@@ -1,0 +1,40 @@
+"""What the site makes of docstrings; that it builds without a warning is for `make docs` to say."""
+
+import sys
+from pathlib import Path
+
+DOCS = Path(__file__).parents[1] / "docs"
+sys.path.insert(0, str(DOCS))
+from docstrings import as_restructured_text  # noqa: E402
+
+sys.path.remove(str(DOCS))
+
+
+def mended(text: str) -> str:
+    return "\n".join(as_restructured_text(text.strip("\n").split("\n")))
+
+
+def test_single_backticks_are_code_over_lines_and_before_an_s():
+    assert mended("`[N, C]` of `SEBlock`s") == "``[N, C]`` of ``SEBlock``\\ s"
+    assert mended("with `a\n  b`.") == "with ``a b``."
+
+
+def test_signs_that_mean_nothing_in_our_text_are_text():
+    assert mended("|scale| of a*x, 4_ and *.py") == "\\|scale\\| of a\\*x, 4\\_ and \\*.py"
+
+
+def test_names_of_rest_arguments_are_left_to_napoleon():
+    assert mended("Args:\n  **options: of `f`") == "Args:\n  **options: of ``f``"
+
+
+def test_examples_and_indented_blocks_stay_as_they_are():
+    example = "Example:\n  >>> f(`x` * 2)\n  {'a': '`'}"
+    assert mended(example) == example
+    assert mended("As in:\n\n    load('a_')  # `b`\n\nand so on") == (
+        "As in:\n\n.. code-block:: none\n\n    load('a_')  # `b`\n\nand so on"
+    )
+
+
+def test_lists_get_empty_lines_around_them():
+    text = "source: one of\n  - a file;\n    or two\n  - a tag.\nname: its"
+    assert mended(text) == ("source: one of\n\n  - a file;\n    or two\n  - a tag.\n\nname: its")
