@@ -41,5 +41,5 @@ def test_the_commands_and_the_code_of_the_15_minutes_run(tmp_path, monkeypatch):
         names.clear()  # who leaves Python loses them
         if "pip install" not in block:  # no network in tests
             script = 'set -e\npython() { "$PYTHON" "$@"; }\n' + block
-            environment = os.environ | {"PYTHON": sys.executable}
+            environment = os.environ | {"PYTHON": sys.executable, "XLA_FLAGS": ""}  # as it is usual
             subprocess.run(["bash", "-c", script], env=environment, check=True)
