@@ -1,7 +1,11 @@
 """What the site makes of docstrings; that it builds without a warning is for `make docs` to say."""
 
+import importlib
+import re
 import sys
 from pathlib import Path
+
+import senet_jax
 
 DOCS = Path(__file__).parents[1] / "docs"
 sys.path.insert(0, str(DOCS))
@@ -38,3 +42,12 @@ def test_examples_and_indented_blocks_stay_as_they_are():
 def test_lists_get_empty_lines_around_them():
     text = "source: one of\n  - a file;\n    or two\n  - a tag.\nname: its"
     assert mended(text) == ("source: one of\n\n  - a file;\n    or two\n  - a tag.\n\nname: its")
+
+
+def test_the_reference_has_all_that_the_library_offers():
+    pages = "".join(page.read_text() for page in (DOCS / "reference").glob("*.md"))
+    there = set(re.findall(r"auto(?:function|class):: senet_jax\.(?:\w+\.)?(\w+)", pages))
+    for module in re.findall(r"automodule:: (\S+)", pages):
+        contents = importlib.import_module(module)
+        there |= set(getattr(contents, "__all__", vars(contents)))
+    assert set(senet_jax.__all__) <= there

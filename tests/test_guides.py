@@ -13,7 +13,9 @@ DOCS = ROOT / "docs"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("guide", ["guide-flax", "attentions", "pruning", "moving-to"])
+@pytest.mark.parametrize(
+    "guide", ["guide-flax", "attentions", "pruning", "moving-to", "converting"]
+)
 def test_the_code_of_a_guide_runs(guide, tmp_path, monkeypatch):
     pytest.importorskip("senet_jax.nnx", reason="needs flax 0.10.2", exc_type=ImportError)
     blocks = re.findall(r"^```python\n(.*?)^```", (DOCS / f"{guide}.md").read_text(), re.M | re.S)
