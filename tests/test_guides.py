@@ -10,6 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
+GUIDES = ("guide-flax", "attentions", "pruning", "moving-to", "converting")
 
 
 @pytest.mark.slow
