@@ -30,14 +30,14 @@ myst_heading_anchors = 3  # links to sections, as the repository's own pages hav
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
 napoleon_numpy_docstring = False
-napoleon_use_ivar = True  # else an attribute is there twice, with its annotation and its text
 python_maximum_signature_line_length = 88
 copybutton_prompt_text = r">>> |\.\.\. "
 copybutton_prompt_is_regexp = True
 
 CONFIG = re.compile(r"\]\((?:\.\./)+configs/(\w+)\.py\)")
+MODULE = re.compile(r"\(\s*# attributes")  # what Flax shows of a module that is a default
 SIGNATURES = [
-    (r", parent: .*, name: .*?(?=[,)])", ""),  # fields of every Flax module
+    (r"(, |(?<=\())parent: .*, name: .*?(?=[,)])", ""),  # fields of every Flax module
     (r"<(?:function|class) '?([\w.]+)'?(?: at \w+)?>", r"\1"),
     (r"str \| type\[[^]]*\] \| \S*dtype \| \S*SupportsDType", "DTypeLike"),
 ]
@@ -53,18 +53,16 @@ def mend_docstring(app, what, name, obj, options, lines):
     lines[:] = as_restructured_text(lines)
 
 
-def name_fields(app, what, name, obj, options, lines):
-    """The attributes of a class are what it is made with; "variables" are something else here."""
-    renamed = {":ivar ": ":param ", ":vartype ": ":type "}
-    for i, line in enumerate(lines):
-        for before, after in renamed.items():
-            if line.startswith(before):
-                lines[i] = after + line.removeprefix(before)
-
-
 def mend_signature(app, what, name, obj, options, signature, returns):
+    if not signature:
+        return None
+    while found := MODULE.search(signature):
+        end = found.start() + 1
+        while signature[found.start() : end].count("(") > signature[found.start() : end].count(")"):
+            end += 1
+        signature = f"{signature[: found.start()]}(...){signature[end:]}"
     for pattern, shown in SIGNATURES:
-        signature = signature and re.sub(pattern, shown, signature)
+        signature = re.sub(pattern, shown, signature)
     return signature, returns
 
 
@@ -77,6 +75,5 @@ def leave_out_defaults(app, what, name, obj, skip, options):
 def setup(app):
     app.connect("source-read", lead_to_configs)
     app.connect("autodoc-process-docstring", mend_docstring, priority=400)  # before napoleon's 500
-    app.connect("autodoc-process-docstring", name_fields, priority=600)
     app.connect("autodoc-process-signature", mend_signature)
     app.connect("autodoc-skip-member", leave_out_defaults)

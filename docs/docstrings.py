@@ -7,13 +7,18 @@ editor; reStructuredText wants double ones, and has meanings of its own for |, *
 import re
 
 CODE = re.compile(r"(?<!`)`([^`]+)`(?!`)")
-FRAGILE = re.compile(r"[|*]|(?<=\w)_(?!\w)")
+FRAGILE = re.compile(r"[|*]|(?<=\w)_(?!\w)|(?<=: \w)\.$")  # the last: "C." would begin a list
 VERBATIM = re.compile(r" *(>>>|\.\.\. |\*+\w+[:,])")  # examples, and *args as napoleon knows them
 
 
 def as_restructured_text(lines: list[str]) -> list[str]:
     """The lines of a docstring with our marks replaced by those of reStructuredText."""
-    return _lists_apart(_code_blocks(_inline(lines)))
+    return _lists_apart(_code_blocks(_inline(_attributes_as_arguments(lines))))
+
+
+def _attributes_as_arguments(lines: list[str]) -> list[str]:
+    """A class's attributes are what it is made with, and Sphinx lists what has a text otherwise."""
+    return ["Args:" if line == "Attributes:" else line for line in lines]
 
 
 def _inline(lines: list[str]) -> list[str]:

@@ -27,6 +27,14 @@ def test_signs_that_mean_nothing_in_our_text_are_text():
     assert mended("|scale| of a*x, 4_ and *.py") == "\\|scale\\| of a\\*x, 4\\_ and \\*.py"
 
 
+def test_a_single_letter_is_no_list():
+    assert mended("Args:\n  channels: C.") == "Args:\n  channels: C\\."
+
+
+def test_attributes_are_arguments():
+    assert mended("Attributes:\n  a, b: both.") == "Args:\n  a, b: both."
+
+
 def test_names_of_rest_arguments_are_left_to_napoleon():
     assert mended("Args:\n  **options: of `f`") == "Args:\n  **options: of ``f``"
 

@@ -104,3 +104,37 @@ def test_a_notebook_runs_on_a_cpu(name, tmp_path, monkeypatch):
     assert "ONLY A CPU" in first.outputs[0].text
     outputs = [output for cell in others for output in cell.outputs]
     assert any("image/png" in output.get("data", {}) for output in outputs)
+
+
+@pytest.mark.slow
+def test_the_stop_button_saves_and_the_same_cell_goes_on(tmp_path, monkeypatch):
+    pytest.importorskip("nbclient", reason="needs the extra docs")
+    from jupyter_client.manager import start_new_kernel
+
+    monkeypatch.setenv("XLA_FLAGS", "")
+    (tmp_path / "senet_jax").symlink_to(ROOT)
+    manager, client = start_new_kernel(cwd=str(tmp_path))
+    said: list[str] = []
+
+    def run(code, stop_at=None):
+        def listen(message):
+            said.append(message["content"].get("text", ""))
+            if stop_at and stop_at in said[-1]:
+                manager.interrupt_kernel()  # what the button does
+
+        reply = client.execute_interactive(code, output_hook=listen, timeout=600)
+        assert reply["content"]["status"] == "ok"
+
+    try:
+        cells = list(map(source, cells_of("train_your_images")))
+        training = next(i for i, cell in enumerate(cells) if "loop import run" in cell)
+        for cell in cells[:training]:
+            run(cell)
+        run(cells[training], stop_at="epoch 5,")
+        assert "Run this cell again to go on." in said[-1]
+        assert "test accuracy" not in "".join(said)
+        run(cells[training])
+        assert "Going on from step" in "".join(said) and "test accuracy" in "".join(said)
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
