@@ -6,6 +6,7 @@ profile_distances(statistics["stage4/block3/se"].mean)                  # [class
 """
 
 from senet_jax.attention.changed import changeable_blocks, changed_gates
+from senet_jax.attention.features import gated_features
 from senet_jax.attention.gates import attention_weights, sown_gates
 from senet_jax.attention.grad_cam import grad_cam
 from senet_jax.attention.influence import (
@@ -52,5 +53,6 @@ __all__ = [
     "Curves",
     "ablation_curves",
     "accuracy_with_mean_gates",
+    "gated_features",
     "grad_cam",
 ]

@@ -25,7 +25,8 @@ def grad_cam(
     Raises:
       ValueError: the model has no such methods or no classifier.
     """
-    if not (hasattr(model, "features") and getattr(model, "num_classes", 0)):
+    num_classes: int = getattr(model, "num_classes", 0)
+    if not (hasattr(model, "features") and num_classes):
         raise ValueError(
             f"{type(model).__name__} has no classifier on features: expected a model of"
             " create_model with num_classes of 1 or more."

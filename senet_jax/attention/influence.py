@@ -73,7 +73,7 @@ def ablation_curves(
     shares: Sequence[float] = SHARES,
     seed: int = 0,
 ) -> Curves:
-    """Accuracy with a growing share of the channels shut, by the order of their gates and at random.
+    """Accuracy with a growing share of the channels shut, by their gates and at random.
 
     Args:
       model, variables, batches: as for `class_statistics`; the classes are the model's.
@@ -89,7 +89,7 @@ def ablation_curves(
     key = jax.random.key(seed)
     correct, count = np.zeros((4, len(shares))), 0
     for number, batch in enumerate(batches):
-        images, labels, mask = check_batch(batch, model.num_classes)  # type: ignore[attr-defined]
+        images, labels, mask = check_batch(batch, model.num_classes)
         known = changeable_blocks(model, variables, images)
         if unknown := [block for block in blocks or () if block not in known]:
             raise ValueError(
@@ -148,7 +148,7 @@ def accuracy_with_mean_gates(
     means = {path: np.asarray(s.over_classes().mean)[0] for path, s in statistics.items()}
     totals: dict[str | None, int] = {}
     count = 0
-    for images, labels, mask in (check_batch(b, model.num_classes) for b in batches):  # type: ignore[attr-defined]
+    for images, labels, mask in (check_batch(b, model.num_classes) for b in batches):
         known = changeable_blocks(model, variables, images)
         if missing := [path for path in known if path not in means]:
             raise ValueError(

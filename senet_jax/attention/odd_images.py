@@ -20,12 +20,12 @@ class OddImage(NamedTuple):
     """An image by its place in the data set.
 
     Attributes:
-      index: its number among the images, without padding, from 0.
+      number: its place among the images, without padding, from 0.
       label: its class.
       deviation: from its class's profile, see `profile_deviation`.
     """
 
-    index: int
+    number: int
     label: int
     deviation: float
 

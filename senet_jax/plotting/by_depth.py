@@ -33,7 +33,9 @@ def plot_gate_heatmap(statistics: Mapping[str, GateStatistics]) -> "Figure":
     panel = figure.subplots()
     width = max(map(len, means.values()))
     rows = [np.sort(m)[np.arange(width) * len(m) // width] for m in means.values()]
-    low, high = (min(0.0, np.min(rows)), max(1.0, np.max(rows)))
+    low, high = float(np.min(rows)), float(np.max(rows))
+    if high - low < 0.1:  # all but constant: no contrast where there is no difference
+        low, high = (low + high) / 2 - 0.05, (low + high) / 2 + 0.05
     image = panel.imshow(
         rows, cmap="cividis", vmin=low, vmax=high, aspect="auto", interpolation="nearest"
     )
@@ -81,7 +83,7 @@ def plot_gate_histograms(statistics: Mapping[str, GateStatistics]) -> "Figure":
         panel.set_ylabel(path, fontsize=8, rotation=0, ha="right", va="center")
         whole = block.over_classes()
         shut, wide = (100 * float(np.mean(x)) for x in (whole.shut, whole.open))
-        said = f"{shut:.0f} % < {SHUT}\n{wide:.0f} % > {OPEN}"
+        said = f"{shut:.1f} % < {SHUT}\n{wide:.1f} % > {OPEN}"
         panel.text(1.01, 0.5, said, transform=panel.transAxes, fontsize=7, va="center", color="0.3")
         bare(panel)
         panel.spines["left"].set_visible(False)

@@ -50,8 +50,8 @@ def plot_image(
     count = min(EXTREMES, max(1, len(order) // 2))
     widest, shut = order[:count], order[len(order) - count :] if len(order) > 1 else order[:0]
 
-    figure = Figure(figsize=(9.0, 4.6), layout="constrained")
-    grid = figure.add_gridspec(2, 2, width_ratios=(1, 1.15))
+    figure = Figure(figsize=(9.0, 4.2), layout="constrained")
+    grid = figure.add_gridspec(2, 2, width_ratios=(1, 1.3), height_ratios=(1, 1))
     upper = grid[0, 0].subgridspec(1, 2)
     shown = unit(image)
     first, second = (figure.add_subplot(upper[0, i]) for i in range(2))
@@ -68,7 +68,8 @@ def plot_image(
         for i, channel in enumerate(channels):
             panel = figure.add_subplot(cells[0, i])
             said = f"{title}\n" if i == 0 else "\n"
-            _picture(panel, unit(features[..., channel]), f"{said}#{channel}: {gates[channel]:.2f}")
+            said += f"#{channel}: {gates[channel]:.2f}"
+            _picture(panel, unit(features[..., channel]), said, "cividis")
     figure.suptitle(f"Feature maps and gates of {block}" if block else "", fontsize=10)
     return figure
 
@@ -80,9 +81,9 @@ def unit(values: np.ndarray) -> np.ndarray:
     return (values - low) / (high - low) if high > low else np.full(values.shape, 0.5)
 
 
-def _picture(panel: "Axes", values: np.ndarray, title: str) -> None:
+def _picture(panel: "Axes", values: np.ndarray, title: str, colours: str = "gray") -> None:
     values = values[..., 0] if values.ndim == 3 and values.shape[-1] != 3 else values
-    panel.imshow(values, cmap="gray", vmin=0, vmax=1)
+    panel.imshow(values, cmap=colours, vmin=0, vmax=1)
     panel.set_title(title, fontsize=7, loc="left", pad=3)
     panel.set_xticks([])
     panel.set_yticks([])
