@@ -49,7 +49,7 @@ def profile_deviation(
         s = statistics[path]
         within = jnp.sqrt(jnp.sum(s.squares, axis=0) / jnp.maximum(jnp.sum(s.count), 1))
         deviation = by_channel(values) - jnp.asarray(s.mean, jnp.float32)[labels]
-        total += jnp.mean(jnp.square(deviation / jnp.maximum(within, LEAST_STD)), axis=-1)
+        total += jnp.mean(jnp.square(deviation / jnp.maximum(within, LEAST_STD)[None]), axis=-1)
     return jnp.sqrt(total / len(gates))
 
 

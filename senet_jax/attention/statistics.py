@@ -76,7 +76,8 @@ def of_batch(
     """
     labels = jnp.asarray(labels)
     weights = jnp.ones(labels.shape, jnp.float32) if mask is None else jnp.asarray(mask)
-    member = (labels == jnp.arange(num_classes)[:, None]) * (weights > 0).astype(jnp.float32)
+    of_class = labels[None] == jnp.arange(num_classes)[:, None]
+    member = (of_class & (weights > 0)[None]).astype(jnp.float32)
     count = member.sum(axis=1)  # [classes]
     share = member / _at_least_one(count)[:, None]
     # a product in full precision: the default is bf16 on TPU, TF32 on GPU

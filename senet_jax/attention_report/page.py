@@ -11,8 +11,9 @@ body { font: 16px/1.5 system-ui, sans-serif; color: #222; max-width: 62rem; marg
   padding: 1rem; overflow-wrap: anywhere; }
 h1 { font-size: 1.6rem; line-height: 1.2; } h2 { font-size: 1.2rem; margin: 2.2rem 0 .3rem; }
 p { max-width: 44rem; margin: .3rem 0 .8rem; }
-img { max-width: 100%; height: auto; display: block; }
-.wide { overflow-x: auto; }
+.wide { overflow-x: auto; overflow-wrap: normal; }
+.wide td, .wide th { white-space: nowrap; }
+img { width: 100%; min-width: 34rem; max-width: 62rem; height: auto; display: block; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9rem; }
 th, td { text-align: left; padding: .25rem .9rem .25rem 0; border-bottom: 1px solid #ddd;
   vertical-align: top; }
@@ -64,7 +65,8 @@ def _section(section: Picture | Table) -> str:
     head = f"<h2>{_text(section.title)}</h2><p>{_text(section.text)}</p>"
     if isinstance(section, Picture):
         data = base64.b64encode(section.png).decode()
-        return f'{head}<img alt="{_text(section.title)}" src="data:image/png;base64,{data}">'
+        image = f'<img alt="{_text(section.title)}" src="data:image/png;base64,{data}">'
+        return f'{head}<div class="wide">{image}</div>'
     numbers = [not isinstance(cell, str) for cell in section.rows[0]] if section.rows else []
     columns = "".join(_cell("th", name, n) for name, n in zip(section.head, numbers, strict=False))
     rows = "".join(
