@@ -41,6 +41,7 @@ def pictures(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow  # every figure, and what its networks compile
 def test_a_folder_of_classes_gives_a_report(weights, pictures, tmp_path, capsys):
     out = tmp_path / "report"
     arguments = ["attention", "--weights", weights, "--images", str(pictures), "--out", str(out)]
