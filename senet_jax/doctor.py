@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from importlib import metadata
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -36,9 +37,10 @@ def report() -> Iterator[str]:
         ("devices", f"{about['devices']} x {about['device']} ({about['backend']})")
     )
     yield bench.table_line(("processes", jax.process_count()))
-    precision = jax.config.read("jax_default_matmul_precision") or "default"
+    config: Any = jax.config
+    precision = config.jax_default_matmul_precision or "default"
     yield bench.table_line(("products of float32", f"precision {precision}: {_product_error()}"))
-    yield bench.table_line(("float64", "on" if jax.config.read("jax_enable_x64") else "off"))
+    yield bench.table_line(("float64", "on" if config.jax_enable_x64 else "off"))
     yield bench.table_line(("memory of the machine", _machine_memory()))
     yield bench.table_line(("memory of a device", _device_memory()))
     yield bench.table_line(("cores", f"{_cores()} of {about['cores']} for this process"))

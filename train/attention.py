@@ -56,7 +56,7 @@ def report(config: "ConfigDict", options: argparse.Namespace) -> None:
     out = Path(options.out).absolute()
     check_directory(out, "--out")
     if (out / PAGE).exists():
-        raise WrongInput(f"{out} has a {PAGE} already: give another --out.")
+        raise WrongInput(f"{out} has an {PAGE} already: give another --out.")
     if jax.process_count() > 1:
         raise WrongInput("A report is written by one process: start it on one host alone.")
     config = config.copy_and_resolve_references()
