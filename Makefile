@@ -13,7 +13,7 @@ VERSION := $(shell $(PYTHON) -c "import sys; print('%d.%d' % sys.version_info[:2
 CONSTRAINTS ?= $(wildcard constraints/py$(subst .,,$(VERSION)).txt)
 STAMP := $(VENV)/complete-$(VERSION)
 
-.PHONY: train test test-slow test-lowest pytest lint format setup constraints clean
+.PHONY: train test test-slow test-lowest pytest lint format docs notebooks setup constraints clean
 
 train: $(STAMP)
 	$(PY) -m train --config=configs/digits.py --workdir=runs/digits $(ARGS)
@@ -31,6 +31,14 @@ lint: $(STAMP)
 format: $(STAMP)
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
+
+# The site, as build/docs/index.html; -E reads everything anew, so that every warning is seen.
+docs: $(STAMP)
+	JAX_PLATFORMS=cpu $(PY) -m sphinx --quiet --fail-on-warning --keep-going -E docs build/docs
+
+# Runs the notebooks and writes what they show to docs/notebooks.
+notebooks: $(STAMP)
+	$(PY) -m notebooks.render $(ARGS)
 
 # The oldest versions that pyproject.toml allows, on Python 3.11: the library, then all with the trainer.
 test-lowest:

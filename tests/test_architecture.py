@@ -23,7 +23,7 @@ OPTIONAL = (
 # attention and the like, which may use each other.
 FLOORS = {"functional": 0, "product": 1, "epilogue": 2, "fused": 3, "layers": 4, "models": 5}
 TOOLS = 6
-FLOORS |= {"plotting": 7, "cli": 7, "__main__": 8}
+FLOORS |= {"plotting": 7, "attention_report": 8, "cli": 9, "__main__": 10}
 
 
 def sources(folder: str) -> list[Path]:

@@ -92,7 +92,7 @@ def test_predictions_are_written_as_a_table(weights, pictures, tmp_path):
 
 
 def test_more_images_than_a_batch_are_all_predicted(weights, pictures, monkeypatch, capsys):
-    monkeypatch.setattr("senet_jax.cli.BATCH_SIZE", 2)
+    monkeypatch.setattr("senet_jax.cli.reading.BATCH_SIZE", 2)
     assert main(["predict", str(pictures), "--weights", weights, "--top", "1"]) == 0
     lines = capsys.readouterr().out.splitlines()
     files = [pictures / name for name in ("a.JPG", "b.png", "more/c.png")]

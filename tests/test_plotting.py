@@ -1,4 +1,4 @@
-"""The figure of the attention by class: what it shows, for usual and unusual gates."""
+"""The figures of attention: what they show, for usual and unusual gates."""
 
 import io
 import sys
@@ -6,7 +6,15 @@ import sys
 import numpy as np
 import pytest
 
-from senet_jax.plotting import plot_attention_by_class
+from senet_jax.attention import Curves, of_batch
+from senet_jax.plotting import (
+    plot_ablation,
+    plot_attention_by_class,
+    plot_gate_heatmap,
+    plot_gate_histograms,
+    plot_image,
+    plot_role_of_excitation,
+)
 
 
 def gates(*channels, classes=4, low=0.0, high=1.0):
@@ -128,3 +136,111 @@ def test_gates_that_do_not_fit_the_names_are_refused(shape):
         ValueError, match=r"have shape \(.*\), expected \[classes, C\] with 4 classes"
     ):
         plot_attention_by_class({"se": np.zeros(shape)}, names())
+
+
+def statistics(*channels, classes=4, low=0.0, high=1.0):
+    random = np.random.default_rng(0)
+    drawn_gates = {
+        f"stage1/block{i + 1}/se": random.uniform(low, high, (12, c))
+        for i, c in enumerate(channels)
+    }
+    return of_batch(drawn_gates, np.arange(12) % classes, classes)
+
+
+OF_STATISTICS = [
+    lambda s, n: plot_role_of_excitation(s, n),
+    lambda s, n: plot_gate_heatmap(s),
+    lambda s, n: plot_gate_histograms(s),
+]
+
+
+@pytest.mark.parametrize("plot", OF_STATISTICS, ids=["role", "heat map", "histograms"])
+@pytest.mark.parametrize(
+    "unusual",
+    [
+        lambda: statistics(8, low=0.5, high=0.5),
+        lambda: statistics(8, low=-2, high=-1),
+        lambda: statistics(1, classes=1),
+        lambda: statistics(2048),
+        lambda: statistics(4, 8, 16, 32),
+    ],
+    ids=["constant", "negative", "one channel", "2,048 channels", "four blocks"],
+)
+def test_statistics_of_all_kinds_are_drawn_without_a_warning(plot, unusual, recwarn):
+    found = unusual()
+    classes = len(next(iter(found.values())).count)
+    assert drawn(plot(found, names(classes))).startswith(b"\x89PNG")
+    assert not recwarn.list
+
+
+def test_the_lines_are_the_classes_means_and_the_bands_one_deviation():
+    found = statistics(8)
+    figure = plot_role_of_excitation(found, names(), [1, 3])
+    panel, block = figure.axes[0], found["stage1/block1/se"]
+    everything = np.asarray(block.over_classes().mean)[0]
+    order = np.argsort(everything)
+    first, second, all_images = (line.get_ydata() for line in panel.lines)
+    np.testing.assert_allclose(first, block.mean[1][order])
+    np.testing.assert_allclose(second, block.mean[3][order])
+    np.testing.assert_allclose(all_images, everything[order])
+    edges = panel.collections[0].get_paths()[0].vertices[:, 1]
+    assert edges.max() == pytest.approx(float((block.mean[1] + block.std[1]).max()), rel=1e-5)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
+        "class 1",
+        "class 3",
+        "all images",
+    ]
+
+
+def test_of_many_channels_as_many_as_fit_are_drawn_from_first_to_last():
+    found = statistics(2048)
+    line = plot_role_of_excitation(found, names()).axes[0].lines[-1].get_ydata()
+    everything = np.asarray(found["stage1/block1/se"].over_classes().mean)[0]
+    assert len(line) == 64
+    assert (line[0], line[-1]) == (everything.min(), everything.max())
+
+
+def test_the_role_of_excitation_refuses_what_it_cannot_draw():
+    with pytest.raises(ValueError, match="no gates to plot"):
+        plot_role_of_excitation({}, names())
+    with pytest.raises(ValueError, match="are of 4 classes, expected 3, as there are names"):
+        plot_role_of_excitation(statistics(8), names(3))
+    with pytest.raises(ValueError, match=r"classes=\[4\], expected up to 6 of 0 to 3"):
+        plot_role_of_excitation(statistics(8), names(), [4])
+    for plot in (plot_gate_heatmap, plot_gate_histograms):
+        with pytest.raises(ValueError, match="no gates to plot"):
+            plot({})
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(
+    "count", [pytest.param(1, id="one channel"), pytest.param(16, id="16 channels")]
+)
+def test_an_image_is_drawn_with_its_extreme_channels(channels, count, recwarn):
+    random = np.random.default_rng(0)
+    gates = random.uniform(size=count)
+    figure = plot_image(
+        np.zeros((8, 8, channels)),  # constant
+        np.full(4, 0.25),
+        names(),
+        gates,
+        random.normal(size=(2, 2, count)),
+        np.zeros((2, 2)),
+    )
+    assert drawn(figure).startswith(b"\x89PNG")
+    assert not recwarn.list
+    titles = [axes.get_title(loc="left").split("\n")[-1] for axes in figure.axes]
+    assert f"#{gates.argmax()}: {gates.max():.2f}" in titles
+    assert f"#{gates.argmin()}: {gates.min():.2f}" in titles
+
+
+def test_an_image_whose_shapes_do_not_fit_is_refused():
+    with pytest.raises(ValueError, match=r"expected \[C\] and \[h, w, C\]"):
+        plot_image(np.zeros((8, 8)), np.ones(4) / 4, names(), np.ones(3), np.ones((2, 2, 4)), 0)
+
+
+def test_the_curves_of_an_ablation_are_percentages():
+    values = [np.array([1.0, 0.5, 0.1])] * 4
+    figure = plot_ablation(Curves((0.0, 0.5, 1.0), *values))
+    assert [list(line.get_xydata()[1]) for line in figure.axes[0].lines] == [[50, 50], [50, 50]]
+    drawn(figure)

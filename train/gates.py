@@ -6,9 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from senet_jax.attention import sown_gates
-
-SHUT, OPEN = 0.05, 0.95  # beyond, a sigmoid's slope is less than a fifth of its largest
+from senet_jax.attention import OPEN, SHUT, sown_gates
 
 Gates = dict[str, dict[str, float]]  # by block
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import jax
 
 from senet_jax import loading
-from train.attention_report import attention_by_class, write_attention_png
+from senet_jax.attention import class_statistics
+from senet_jax.plotting import plot_attention_by_class
 from train.data import Data
 from train.state import Variables
 from train.step import Recipe, model_inputs
@@ -40,13 +41,14 @@ def draw_attention(workdir: Path, recipe: Recipe, data: Data, variables: Variabl
     if jax.process_index() != 0:
         return
     batches = (
-        batch | {"image": model_inputs(batch["image"], recipe.mean, recipe.std)}
+        (model_inputs(batch["image"], recipe.mean, recipe.std), batch["label"], batch["mask"])
         for batch in data.validation()
     )
-    gates = attention_by_class(recipe.model, variables, batches, data.num_classes)
-    if gates is None:
+    statistics = class_statistics(recipe.model, variables, batches, data.num_classes)
+    if not statistics:
         return
+    means = {path: block.known_mean for path, block in statistics.items()}
     try:
-        write_attention_png(workdir / PICTURE, gates, data.class_names)
+        plot_attention_by_class(means, data.class_names).savefig(workdir / PICTURE, dpi=150)
     except ImportError:
         print("No picture of the attention: matplotlib is not installed.")

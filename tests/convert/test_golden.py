@@ -8,14 +8,17 @@ from functools import cache
 import numpy as np
 import pytest
 
+from senet_jax import attention_weights
 from senet_jax.convert import from_moskomule, from_timm, moskomule, timm, to_timm
 from senet_jax.convert.tables import tensors_of
 from tests.convert import ours, seeded
 from tests.convert.mistakes import MISTAKES, SIZES, error
 from tests.convert.twins import (
     CLASSES,
+    GOLDEN,
     TRAINING_BATCH,
     TWINS,
+    WITH_GATES,
     Twin,
     assert_alike,
     read_golden,
@@ -62,6 +65,17 @@ def test_logits_and_all_features_are_the_originals(twin):
         assert [level.shape for level in levels] == [tuple(s) for s in golden[f"shapes{size}"]]
         for i, (level, stored) in enumerate(zip(levels, golden[f"levels{size}"], strict=True)):
             assert_alike(level, stored, 1e-4, f"level {i} at {size} pixels")
+
+
+@pytest.mark.parametrize("twin", WITH_GATES, ids=lambda twin: twin.name)
+def test_attention_weights_are_the_gates_of_the_original(twin):
+    variables = from_timm(weights(twin), twin.model())
+    found = attention_weights(twin.model(), variables, seeded.images(2, twin.sizes[0]))
+    with np.load(GOLDEN / "gates.npz") as file:
+        stored = [file[f"{twin.name}/{i}"] for i in range(len(found))]
+        assert f"{twin.name}/{len(found)}" not in file
+    for (path, ours_), theirs in zip(found.items(), stored, strict=True):
+        np.testing.assert_allclose(ours_, theirs, rtol=0, atol=1e-5, err_msg=path)
 
 
 @pytest.mark.parametrize("twin", rows([t for t in TWINS if t.trains], QUICK_TO_TRAIN))

@@ -137,6 +137,14 @@ TWINS = (
 )
 
 
+# whose gates are stored, too
+WITH_GATES = tuple(
+    twin
+    for twin in TWINS
+    if twin.name in ("legacy_seresnet50", "efficientnet_b0", "mobilenetv3_large_100")
+)
+
+
 def summary(values: Any) -> np.ndarray:
     """What is stored of a tensor: its root mean square and 7 of its values, float64 [8]."""
     values = np.asarray(values, np.float64).ravel()

@@ -38,6 +38,15 @@ def outputs(twin: Twin) -> dict[str, Any]:
     return stored
 
 
+def gates() -> dict[str, np.ndarray]:
+    """Those of every attention block of some networks, `<network>/<number of the block>`."""
+    found = {}
+    for twin in twins.WITH_GATES:
+        caught = reference.gates(network(twin), seeded.images(2, twin.sizes[0]))
+        found |= {f"{twin.name}/{i}": values for i, values in enumerate(caught)}
+    return found
+
+
 def step(model: torch.nn.Module, size: int) -> dict[str, Any]:
     """Of a step in training mode, in float64: in float32 a ReLU at zero may go either way."""
     images = seeded.images(twins.TRAINING_BATCH, size).astype(np.float64)
@@ -96,6 +105,8 @@ def main() -> None:
     for twin in TWINS:
         made = dict(command=COMMAND, versions=VERSIONS)
         np.savez_compressed(GOLDEN / f"{twin.id}.npz", **made, **outputs(twin))
+    made = dict(command=COMMAND, versions=VERSIONS)
+    np.savez_compressed(GOLDEN / "gates.npz", **made, **gates())
     (GOLDEN / "timm_names.json").write_text(json.dumps(names_and_shapes(), indent=1) + "\n")
     torch.save(checkpoint(), GOLDEN / "checkpoint.pth")
     state = checkpoint()["state_dict"]

@@ -63,6 +63,26 @@ def evaluate(model: torch.nn.Module, images: np.ndarray) -> tuple[np.ndarray, li
         return logits, [nhwc(level) for level in pyramid(model, nchw(images))]
 
 
+def gates(model: torch.nn.Module, images: np.ndarray) -> list[np.ndarray]:
+    """What every squeeze-and-excitation module multiplies its features by, `[N, C]`, in the order
+    in which they run: caught by hooks on their last activation.
+    """
+    found: list[np.ndarray] = []
+
+    def catch(module: torch.nn.Module, inputs: Sequence[torch.Tensor], out: torch.Tensor) -> None:
+        found.append(out.numpy()[..., 0, 0])
+
+    last = [
+        m for name, m in model.named_modules() if name.endswith(("se.gate", "se_module.sigmoid"))
+    ]
+    hooks = [module.register_forward_hook(catch) for module in last]
+    with torch.no_grad():
+        model(nchw(images))
+    for hook in hooks:
+        hook.remove()
+    return found
+
+
 def pyramid(model: torch.nn.Module, images: torch.Tensor) -> list[torch.Tensor]:
     if hasattr(model, "pyramid"):  # of moskomule's networks
         return model.pyramid(images)

@@ -6,7 +6,7 @@ torch and timm are imported in the tests, so that collecting them needs neither.
 import numpy as np
 import pytest
 
-from senet_jax import SEBlock, create_model, list_models
+from senet_jax import SEBlock, attention_weights, create_model, list_models
 from senet_jax.convert import export_timm, from_moskomule, from_timm, read_weights, to_timm
 from tests.convert import ours, seeded
 from tests.convert.twins import TWINS
@@ -126,3 +126,18 @@ def test_files_that_torch_and_timm_write_are_read(tmp_path, name):
     save_file(network.state_dict(), tmp_path / "d.safetensors")
     for file in ("a.pth", "b.pth.tar", "c.bin", "d.safetensors"):
         check_round_trip(state_dict(network), read_weights(tmp_path / file))
+
+
+@pytest.mark.parametrize("name", ["legacy_seresnet50", "efficientnet_b0", "mobilenetv3_large_100"])
+def test_attention_weights_are_the_gates_that_hooks_catch(name):
+    from tests.parity import reference
+
+    theirs = reference.make(name)
+    model = create_model(name)
+    variables = from_timm(reference.state_dict(theirs), model)
+    images = seeded.images(2, 64)
+    caught = reference.gates(theirs, images)
+    found = attention_weights(model, variables, images)
+    assert len(found) == len(caught) > 0
+    for (path, values), expected in zip(found.items(), caught, strict=True):
+        np.testing.assert_allclose(values, expected, rtol=0, atol=1e-5, err_msg=path)

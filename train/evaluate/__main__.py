@@ -72,7 +72,7 @@ def evaluate(config: "ConfigDict", options: argparse.Namespace) -> None:
         network = load(*source, weights=options.kind, in_chans=data.image_shape[-1])
         check_classes(network[0], data, *source)
         sides = ways(data, options.sizes, *source)
-        batches = _batches(data, options.split)
+        batches = batches_of(data, options.split)
         if is_first:
             print("".join(f"{line}\n" for line in enlargements(sides, batches)), end="", flush=True)
         reading = read(batches, 0, ahead=not data.in_memory)
@@ -136,7 +136,7 @@ def enlargements(sides: list["Preprocess"], batches: "EvaluationBatches") -> Ite
             )
 
 
-def _batches(data: "Data", split: str) -> "EvaluationBatches":
+def batches_of(data: "Data", split: str) -> "EvaluationBatches":
     """Each example of a split once, as it is stored."""
     if split != "train":
         return {"test": data.test_batches, "validation": data.validation_batches}[split]

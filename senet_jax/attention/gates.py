@@ -39,7 +39,7 @@ def sown_gates(intermediates: Mapping[str, Any]) -> dict[str, jax.Array]:
     gates = traverse_util.flatten_dict(intermediates, sep="/")
     return {
         _place(path): values[0]
-        for path, values in sorted(gates.items(), key=_order)
+        for path, values in sorted(gates.items(), key=lambda item: network_order(item[0]))
         if path.endswith(("/gates", "_gates"))
     }
 
@@ -57,10 +57,10 @@ def _sown(model, variables, images):
     )
 
 
-def _order(item):
-    """The stem first, and stage1/block2 before stage1/block10."""
+def network_order(path: str) -> tuple:
+    """A key to sort paths by: the stem first, and stage1/block2 before stage1/block10."""
     parts = [
         (part.rstrip("0123456789"), int("0" + part[len(part.rstrip("0123456789")) :]))
-        for part in item[0].split("/")
+        for part in path.split("/")
     ]
     return parts[0][0] != "stem", parts
