@@ -5,6 +5,7 @@ of keys that JAX's coordinator keeps: who is there, which process has failed and
 step all of them stop. A thread of each process looks into it, so that nothing costs a step time.
 """
 
+import contextlib
 import inspect
 import os
 import re
@@ -111,14 +112,14 @@ def evident(environment: Mapping[str, str]) -> bool:
     """Whether a launcher says that it has started this process as one of several.
 
     Variables alone are no evidence for SLURM: they are inherited by shells, and copied. The step
-    must have several tasks, and this host must be the node that the task was started on.
+    must have several tasks, and this host must be the node that the task was started on. The pods
+    of a Kubernetes job may as well be runs of their own: there it must be asked for.
     """
     if environment.get("SLURMD_NODENAME", "").split(".")[0] == socket.gethostname().split(".")[0]:
         return _number(environment, "SLURM_STEP_NUM_TASKS") > 1
     return (
         _number(environment, "OMPI_COMM_WORLD_SIZE") > 1
         or "," in environment.get("TPU_WORKER_HOSTNAMES", "")
-        or ("KUBERNETES_SERVICE_HOST" in environment and "JOB_COMPLETION_INDEX" in environment)
     )
 
 
@@ -151,26 +152,6 @@ class Peers:
         """
         self._put(f"barrier/{name}/{self.index}", "")
         self._wait_for_all(f"barrier/{name}", f"The processes did not meet at {name!r}", timeout)
-
-    def shared(self, name: str, value: str | None, timeout: float) -> str:
-        """What process 0 gives as `value`, in all of them; once for each name.
-
-        Raises:
-          PeerFailed: it gave nothing within `timeout` seconds.
-        """
-        if self.index == 0:
-            assert value is not None
-            self._put(f"shared/{name}", value)
-            return value
-        try:
-            return self._store.blocking_key_value_get(
-                f"{ROOT}/shared/{name}", round(1000 * timeout)
-            )
-        except RuntimeError as error:
-            raise PeerFailed(
-                f"Process 0 ({self._host(0)}) did not tell {name!r} within {timeout:g} s: look at"
-                " its output; the same command goes on from the last checkpoint."
-            ) from error
 
     def table(self) -> str:
         """A line for each process: its number, host, and devices."""
@@ -262,10 +243,8 @@ class Peers:
 
     def _put_once(self, name: str, value: str) -> None:
         """News: the first to tell it is heard."""
-        try:
+        with contextlib.suppress(RuntimeError):  # another process was first
             self._store.key_value_set(f"{ROOT}/news/{name}", value)
-        except RuntimeError:
-            pass  # another process was first
 
 
 _peers: Peers | None = None
