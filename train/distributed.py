@@ -117,9 +117,8 @@ def evident(environment: Mapping[str, str]) -> bool:
     """
     if environment.get("SLURMD_NODENAME", "").split(".")[0] == socket.gethostname().split(".")[0]:
         return _number(environment, "SLURM_STEP_NUM_TASKS") > 1
-    return (
-        _number(environment, "OMPI_COMM_WORLD_SIZE") > 1
-        or "," in environment.get("TPU_WORKER_HOSTNAMES", "")
+    return _number(environment, "OMPI_COMM_WORLD_SIZE") > 1 or "," in environment.get(
+        "TPU_WORKER_HOSTNAMES", ""
     )
 
 
