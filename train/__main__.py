@@ -6,6 +6,7 @@ import sys
 
 from train.command import exit_code, make_deterministic
 from train.config import read_config
+from train.distributed import connect
 from train.errors import WrongInput
 
 
@@ -32,12 +33,20 @@ def main(arguments: list[str]) -> int:
         metavar="FIRST:LAST",
         help="trace these steps into <workdir>/profile, for TensorBoard or Perfetto",
     )
+    parser.add_argument(
+        "--distributed",
+        default="auto",
+        metavar="HOST:PORT,PROCESSES,NUMBER",
+        help="which of several processes this is; or auto: what the launcher says, where it is"
+        " evident; on: by JAX's detection of clusters; off (docs/pods.md)",
+    )
     options, overrides = parser.parse_known_args(arguments)
 
     def work() -> int:
         profile = steps_of(options.profile)
         config = read_config(options.config, overrides)
         make_deterministic(config)
+        connect(options.distributed)
         if options.dry_run:
             from train.dry_run import dry_run
 

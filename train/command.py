@@ -4,12 +4,14 @@ import os
 import shlex
 import signal
 import sys
+import traceback
 import warnings
 from collections.abc import Callable
 
 from ml_collections import ConfigDict
 
-from train.errors import Diverged, WrongInput
+from train.distributed import PEER_FAILED, peers
+from train.errors import Diverged, PeerFailed, WrongInput
 from train.interrupt import Interrupted
 
 WRONG_INPUT = 2  # as argparse's own
@@ -24,23 +26,35 @@ def make_deterministic(config: ConfigDict) -> None:
 
 
 def exit_code(work: Callable[[], int]) -> int:
-    """Does the work and returns its exit code; 2 for wrong input, 3 for a run that diverged, 128 +
-    signal if it was stopped.
+    """Does the work and returns its exit code; 2 for wrong input, 3 for a run that diverged, 4
+    where another process of the run is missing, 128 + signal if it was stopped.
 
-    Warnings are printed as sentences.
+    Warnings are printed as sentences. One of several processes that fails ends the others, too.
     """
     warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr)
     try:
         return work()
     except WrongInput as error:
-        print(f"error: {error}", file=sys.stderr)
-        return WRONG_INPUT
+        return _failed(str(error), WRONG_INPUT)
     except Diverged as end:
-        print(f"error: {end.message}", file=sys.stderr)
-        return DIVERGED
+        return _failed(end.message, DIVERGED)
+    except PeerFailed as error:
+        return _failed(str(error), PEER_FAILED)
     except Interrupted as stop:
         print(f"{stop.message} To resume:\n{shlex.join(sys.orig_argv)}", file=sys.stderr)
         return 128 + stop.signum
     except KeyboardInterrupt:  # nothing to save yet, or asked for twice
         print("Stopped without saving.", file=sys.stderr)
         return 128 + signal.SIGINT
+    except Exception as error:
+        if others := peers():
+            traceback.print_exc()
+            others.fail(f"{type(error).__name__}: {' '.join(str(error).split())}", 1)
+        raise
+
+
+def _failed(sentence: str, code: int) -> int:
+    print(f"error: {sentence}", file=sys.stderr)
+    if others := peers():
+        others.fail(sentence, code)
+    return code

@@ -34,6 +34,10 @@ class Diverged(Exception):
         self.message = ""
 
 
+class PeerFailed(Exception):
+    """Another process of this run has failed or is missing; the message says which."""
+
+
 @contextmanager
 def refusals() -> Iterator[None]:
     """Turns the refusals of the library and of the data into `WrongInput`."""

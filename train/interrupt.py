@@ -6,6 +6,8 @@ import threading
 from types import FrameType
 from typing import Any
 
+from train.distributed import peers
+
 
 class Interrupted(Exception):
     """The run was asked to stop and has saved.
@@ -42,9 +44,11 @@ class Interruption:
             signal.signal(signum, handler)
 
     def check(self) -> None:
-        """Raises `Interrupted` if a signal has come."""
-        if self.signum is not None:
-            raise Interrupted(self.signum)
+        """Raises `Interrupted` if a signal has come; of several processes, in all at once."""
+        others = peers()
+        signum = others.agreed(self.signum) if others else self.signum
+        if signum is not None:
+            raise Interrupted(signum)
 
     def _note(self, signum: int, frame: FrameType | None) -> None:
         self.signum = signum

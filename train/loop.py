@@ -18,6 +18,7 @@ from train.check import check
 from train.checkpoints import Checkpoints
 from train.data import Data
 from train.data.identity import check_data
+from train.distributed import peers
 from train.divergence import Watch, account
 from train.errors import Diverged
 from train.evaluate.counts import total
@@ -32,6 +33,8 @@ from train.state import State, Variables
 from train.step import eval_step, images_seen, train_step
 from train.summary import draw_attention, tell
 from train.workdir import Result, check_workdir, claimed, read_result, write_result
+
+CLAIM_TIMEOUT = 600  # s between processes: the first of them may have data to prepare
 
 
 def run(config: ConfigDict, workdir: str | Path, profile: range = range(0)) -> Result:
@@ -66,6 +69,8 @@ def _train(config: ConfigDict, workdir: Path, interruption: Interruption, profil
     score = partial(evaluate, devices.compile(partial(eval_step, recipe)), devices, interruption)
 
     with claimed(workdir, config):
+        if others := peers():  # nobody reads what is there before the first process has claimed it
+            others.barrier("workdir", CLAIM_TIMEOUT)
         check_data(workdir, data)
         state = saved.restore(workdir, setup.like)
         if state is None:
@@ -181,6 +186,8 @@ def _introduce(setup: Setup, step: int) -> None:
         f" images to train, {data.validation_size:,} to validate, {data.test_size:,} to test."
     )
     batch, devices = config.data.batch_size, setup.devices.describe()
+    if others := peers():
+        print(f"{others.count} processes:\n{others.table()}")
     print(f"{setup.steps} steps of {batch} images on {devices}.")
     if step:
         print(f"Going on from step {step}.", flush=True)

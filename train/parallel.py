@@ -49,7 +49,11 @@ class Devices:
 
     def put_whole(self, tree: Any) -> Any:
         """A tree of arrays, whole on every device. Don't donate the result."""
-        return jax.device_put(tree, self._whole)
+        if self._whole.is_fully_addressable:
+            return jax.device_put(tree, self._whole)
+        return jax.tree.map(  # each process has all of it, and no device gets it from another's
+            lambda x: jax.make_array_from_process_local_data(self._whole, np.asarray(x)), tree
+        )
 
     def put(self, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
         """This process's slice of a batch [b, ...] as a global array, split over the devices."""

@@ -62,13 +62,17 @@ def trajectory() -> dict:
     return {k: states[k] for k in STATES}
 
 
-def one_step_each(states: dict, mode: str, count: int) -> dict[str, np.ndarray]:
+def one_step_each(
+    states: dict, mode: str, count: int, mine: slice = slice(None)
+) -> dict[str, np.ndarray]:
+    """Of the batches, this process puts the examples `mine`."""
     devices = Devices(mode, jax.devices()[:count])
     recipe = small.recipe(devices, optimizer=small.keeps_gradients(), penalty=PENALTY)
     step = devices.compile(partial(train_step, recipe))
     seen = {}
     for k, state in states.items():
-        after, metrics = step(devices.put_whole(state), devices.put(small.batch(seed=k)))
+        batch = {name: x[mine] for name, x in small.batch(seed=k).items()}
+        after, metrics = step(devices.put_whole(state), devices.put(batch))
         assert all(leaf.sharding.is_fully_replicated for leaf in jax.tree.leaves(after))
         found = {
             "sums": {name: metrics[name] for name in SUMS},

@@ -1,0 +1,183 @@
+"""Two processes are one run: the same numbers, one stop, one failure. Over real sockets."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from senet_jax import loading
+from tests.train import small
+from tests.train.test_parallel import differing
+from tests.train.two_processes import EXAMPLES, evaluation
+from train.__main__ import main
+from train.command import WRONG_INPUT
+from train.distributed import PEER_FAILED, connect, evident, parse
+from train.errors import WrongInput
+from train.parallel import Devices
+
+CHECKOUT = Path(__file__).parents[2]
+HERE = socket.gethostname()
+
+
+def free_port():
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+def start(*command, **environment):
+    return subprocess.Popen(
+        [sys.executable, "-m", *command],
+        cwd=CHECKOUT,
+        env=os.environ | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def two_processes(tmp_path_factory):
+    """What `tests.train.two_processes` left."""
+    out, port = tmp_path_factory.mktemp("two"), free_port()
+    both = [start("tests.train.two_processes", str(out), str(port), str(i)) for i in (0, 1)]
+    for process in both:
+        _, err = process.communicate()
+        assert process.returncode == 0, err
+    return out
+
+
+@pytest.mark.slow
+def test_a_step_of_two_processes_is_one_of_a_single_device(eight_devices, two_processes):
+    expected = np.load(eight_devices / "jit-1.npz")
+    got = np.load(two_processes / "jit-2x4.npz")
+    assert sorted(got) == sorted(expected)
+    assert not any(differing(expected, got, ("sums", "statistics")).values())
+    backward = differing(expected, got, ("gradients", "ema"))
+    assert sum(map(bool, backward.values())) <= 1, backward  # see test_parallel
+
+
+@pytest.mark.slow
+def test_an_evaluation_by_two_processes_counts_each_example_once(two_processes):
+    sums = json.loads((two_processes / "evaluation.json").read_text())
+    alone = evaluation(Devices())
+    assert sums["count"] == alone["count"] == EXAMPLES
+    assert sums["correct"] == alone["correct"]
+    assert sums["loss"] == pytest.approx(alone["loss"], rel=1e-5)
+
+
+@pytest.mark.slow
+def test_the_table_and_a_barrier_name_the_processes(two_processes):
+    first, second = (two_processes / "table.txt").read_text().splitlines()
+    assert first.startswith(f"  0: {HERE}, process ") and first.endswith(", 4 x cpu")
+    assert second.startswith(f"  1: {HERE}, process ")
+    said = (two_processes / "missing.txt").read_text()
+    assert "did not meet at 'alone' within 0.5 s: process 1 (" in said
+    assert f"({HERE}, process " in said and "is missing" in said
+
+
+def train(workdir, data_dir):
+    """Both processes of a run."""
+    port = free_port()
+    given = [*small.RUN, f"--config.data.dir={data_dir}", f"--workdir={workdir}"]
+    return [
+        start("train", *given, f"--distributed=127.0.0.1:{port},2,{i}", PYTHONUNBUFFERED="1")
+        for i in (0, 1)
+    ]
+
+
+def wait_for_step(workdir, step):
+    file = workdir / "metrics.jsonl"
+    until = time.monotonic() + 120
+    while not file.exists() or file.read_bytes().count(b'"train"') < step:
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("told", [0, 1])
+def test_sigterm_to_one_stops_both_at_one_step_and_one_alone_goes_on(tmp_path, data_dir, told):
+    both = train(tmp_path / "run", data_dir)
+    wait_for_step(tmp_path / "run", 7)
+    both[told].send_signal(signal.SIGTERM)
+    said = [process.communicate(timeout=120)[1] for process in both]
+    assert [process.returncode for process in both] == [128 + signal.SIGTERM] * 2, said
+    (step,) = {line for text in said for line in text.splitlines() if "Stopped at step" in line}
+    saved = loading.saved_steps(loading.checkpoint_directory(tmp_path / "run"))[-1]
+    assert f"Stopped at step {saved} of 60" in step
+    given = [*small.RUN, f"--config.data.dir={data_dir}", f"--workdir={tmp_path / 'run'}"]
+    assert main(given) == 0
+    lines = map(json.loads, (tmp_path / "run" / "metrics.jsonl").read_text().splitlines())
+    assert [x["step"] for x in lines if x["kind"] == "train"] == list(range(1, 61))
+
+
+@pytest.mark.slow
+def test_a_process_that_fails_ends_the_other_with_its_message(tmp_path, data_dir):
+    import fcntl
+
+    workdir = tmp_path / "run"
+    workdir.mkdir()
+    with (workdir / "lock").open("a+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        both = train(workdir, data_dir)
+        said = [process.communicate(timeout=120)[1] for process in both]
+    assert [process.returncode for process in both] == [WRONG_INPUT, PEER_FAILED], said
+    assert f"error: {workdir} is in use by process" in said[0]
+    assert f"error: Process 0 ({HERE}, process {both[0].pid}) failed: {workdir} is in" in said[1]
+
+
+@pytest.mark.slow
+def test_a_process_that_is_killed_ends_the_other(tmp_path, data_dir):
+    both = train(tmp_path / "run", data_dir)
+    wait_for_step(tmp_path / "run", 7)
+    both[1].kill()
+    _, err = both[0].communicate(timeout=120)
+    assert both[0].returncode != 0, err
+
+
+def test_an_address_is_of_one_process_among_several():
+    address = parse("10.0.0.1:1234,4,3")
+    assert address and (address.coordinator, address.count, address.index) == (
+        "10.0.0.1:1234",
+        4,
+        3,
+    )
+    for wrong in ("10.0.0.1,4,3", "10.0.0.1:1234,4,4", "yes", "10.0.0.1:1234,4"):
+        with pytest.raises(WrongInput, match=r"expected auto, on, off or HOST:PORT"):
+            parse(wrong)
+
+
+SLURM = {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "8", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({}, False),
+        (SLURM, False),  # a batch script, or a shell with copied variables
+        (SLURM | {"SLURM_STEP_NUM_TASKS": "8", "SLURMD_NODENAME": "another-host"}, False),
+        (SLURM | {"SLURM_STEP_NUM_TASKS": "1", "SLURMD_NODENAME": HERE}, False),  # srun --pty
+        (SLURM | {"SLURM_STEP_NUM_TASKS": "8", "SLURMD_NODENAME": HERE}, True),
+        ({"OMPI_COMM_WORLD_SIZE": "1"}, False),
+        ({"OMPI_COMM_WORLD_SIZE": "2"}, True),
+        ({"TPU_WORKER_HOSTNAMES": "t0"}, False),
+        ({"TPU_WORKER_HOSTNAMES": "t0,t1"}, True),
+        ({"KUBERNETES_SERVICE_HOST": "10.0.0.1", "JOB_COMPLETION_INDEX": "1"}, False),
+    ],
+)
+def test_only_a_launcher_makes_one_of_several(environment, expected):
+    assert evident(environment) is expected
+
+
+def test_a_process_alone_is_left_alone(monkeypatch):
+    for name, value in SLURM.items():
+        monkeypatch.setenv(name, value)
+    assert connect("auto") is None
+    assert connect("off") is None
