@@ -1,5 +1,5 @@
 # make train   train on the digits and print the test accuracy, e.g. make train ARGS=--config.seed=1
-# make test    lint, types and the quick tests, e.g. make test ARGS="-k gates"
+# make test    lint, types, docs and the quick tests, e.g. make test ARGS="-k gates"
 # Both set up .venv first where it is missing or out of date; make test PYTHON=python3.13 takes
 # another Python for it. CONTRIBUTING.md lists the rest.
 
@@ -18,7 +18,7 @@ STAMP := $(VENV)/complete-$(VERSION)
 train: $(STAMP)
 	$(PY) -m train --config=configs/digits.py --workdir=runs/digits $(ARGS)
 
-test: lint pytest
+test: lint docs pytest
 
 test-slow: $(STAMP)
 	$(PY) -m pytest -m slow $(ARGS)
