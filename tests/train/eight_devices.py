@@ -9,11 +9,6 @@ import sys
 from functools import partial
 from pathlib import Path
 
-# the tests' own flags, by which programs compile in a fraction of the time
-os.environ["XLA_FLAGS"] = (
-    f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
-)
-
 import jax
 import numpy as np
 
@@ -32,6 +27,8 @@ STATES = (0, 1, 2, 5, 8)  # steps from which one step is taken in every way
 
 
 def main(out: Path, data: Path) -> None:
+    # only here, not for whoever imports this; JAX has no device yet
+    os.environ["XLA_FLAGS"] += " --xla_force_host_platform_device_count=8"
     assert jax.device_count() == 8
     states = trajectory()
     for mode in MODES:

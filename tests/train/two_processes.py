@@ -28,7 +28,7 @@ BATCH = 1_000
 
 
 def main(out: Path, port: str, index: int) -> None:
-    # after what eight_devices asks for; JAX has no device yet
+    # JAX has no device yet
     os.environ["XLA_FLAGS"] += " --xla_force_host_platform_device_count=4"
     peers = connect(f"127.0.0.1:{port},2,{index}", timeout=60)
     assert peers and (jax.local_device_count(), jax.device_count()) == (4, 8)
