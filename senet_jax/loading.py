@@ -9,7 +9,9 @@
 What a training run leaves (`python -m train --workdir=...`), under <workdir>/checkpoints/<step>/:
 
     state/     arrays, by Orbax: params, batch_stats, ema (empty, or both of these averaged), ...
-    config/    JSON: format, model (name, options), class_names, mean, std, image_shape, config
+    config/    JSON: format, checksums (of each array, see `senet_jax.checksums`; checkpoints before
+               they were introduced have none), model (name, options), class_names, mean, std,
+               image_shape, config
     metrics/   JSON: scores on the validation split; missing where the step was not evaluated
 
 `load` needs nothing of the trainer, of its config pages, or of the devices it ran on.
@@ -27,6 +29,7 @@ import jax
 import numpy as np
 
 from senet_jax.adapting import adapt, image_channels
+from senet_jax.checksums import verify
 from senet_jax.convert import from_moskomule, from_timm, read_weights
 from senet_jax.convert.caffe import classes_of, from_caffe
 from senet_jax.convert.caffe_file import SUFFIX as CAFFE_SUFFIX
@@ -251,7 +254,11 @@ def read_description(directory: Path, step: int) -> dict[str, Any]:
 
 
 def read_variables(directory: Path, step: int, weights: str | None = None) -> Variables:
-    """`{"params", "batch_stats"}` of a step, on one device; `weights` as in `load`."""
+    """`{"params", "batch_stats"}` of a step, on one device; `weights` as in `load`.
+
+    Raises:
+      ValueError: they are not what was saved; and whatever Orbax raises for damage.
+    """
     ocp = _orbax()
     path = directory / str(step) / "state"
     handler = ocp.PyTreeCheckpointHandler()
@@ -270,7 +277,16 @@ def read_variables(directory: Path, step: int, weights: str | None = None) -> Va
         partial_restore=True,
     )
     restored = handler.restore(path, args=arguments)
+    verify_arrays(directory, step, restored)
     return restored["ema"] if averaged else restored
+
+
+def verify_arrays(directory: Path, step: int, arrays: Any) -> None:
+    """Raises `ValueError` if arrays read from a step's state, or a part of it, are not what was
+    saved there; where the step has checksums."""
+    description = read_description(directory, step)
+    if "checksums" in description:
+        verify(arrays, description["checksums"])
 
 
 def first_readable(

@@ -7,6 +7,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import orbax.checkpoint as ocp
 import pytest
 
 from senet_jax import loading
@@ -21,7 +22,9 @@ DEVICES = Devices()
 
 
 def make_state(step: int = 0, ema: bool = True) -> State:
-    weights = {"w": jnp.full((64, 64), float(step)), "b": jnp.arange(3.0) + step}
+    # Noise: what can be compressed has checksums of its own on the disk.
+    noise = jnp.arange(4096, dtype=jnp.uint32) * jnp.uint32(2654435761) >> 8
+    weights = {"w": noise.astype(jnp.float32).reshape(64, 64) + step, "b": jnp.arange(3.0) + step}
     statistics = {"mean": jnp.full(5, 2.0 * step)}
     averages = {"params": jax.tree.map(lambda w: w + 0.5, weights), "batch_stats": statistics}
     ema_or_none = averages if ema else {}
@@ -154,6 +157,27 @@ def test_what_a_kill_while_saving_leaves_is_passed_over(workdir):
     assert steps_in(workdir) == [20, 30, 40]
 
 
+def flip_a_byte(workdir, step):
+    """In the middle of the largest data file, that is, among the numbers of an array."""
+    files = (loading.checkpoint_directory(workdir) / str(step) / "state").glob("**/d/*")
+    largest = max(files, key=lambda file: file.stat().st_size)
+    content = bytearray(largest.read_bytes())
+    content[len(content) // 2] ^= 0x10
+    largest.write_bytes(content)
+
+
+def test_orbax_alone_does_not_notice_a_flipped_byte(tmp_path):
+    """Else there would be no need for checksums of our own."""
+    with Checkpoints(tmp_path, DESCRIPTION) as checkpoints:
+        checkpoints.save(1, born(1))
+    flip_a_byte(tmp_path, 1)
+    directory = loading.checkpoint_directory(tmp_path)
+    with ocp.StandardCheckpointer() as checkpointer:
+        state = checkpointer.restore(directory / "1" / "state", LIKE)
+    with pytest.raises(ValueError, match=r"the checksum of .*w is not the one that was saved"):
+        loading.verify_arrays(directory, 1, state)
+
+
 def truncate_description(workdir, step):
     file = loading.checkpoint_directory(workdir) / str(step) / "config" / "metadata"
     file.write_text(file.read_text()[:20])
@@ -168,7 +192,7 @@ def lose_state(workdir, step):
 
 
 @pytest.mark.parametrize(
-    "damage", [truncate_state, truncate_description, truncate_scores, lose_state]
+    "damage", [flip_a_byte, truncate_state, truncate_description, truncate_scores, lose_state]
 )
 def test_a_damaged_newest_falls_back_loudly_and_can_be_saved_again(workdir, damage):
     damage(workdir, 30)
