@@ -37,7 +37,7 @@ from senet_jax.convert.caffe_file import read_caffemodel
 from senet_jax.models import create_model
 from senet_jax.sources import Source, fetch_source, find_source, model_options
 
-CHECKPOINT_FORMAT = 1
+CHECKPOINT_FORMAT = 1  # all up to this one are read; tests/golden has a checkpoint of each
 # what timm, torchvision and moskomule call it, in one family or another
 CLASSIFIERS = ("fc", "last_linear", "classifier", "classifier.6", "classif", "head.fc")
 
@@ -245,10 +245,10 @@ def read_scores(directory: Path, step: int) -> Scores | None:
 def read_description(directory: Path, step: int) -> dict[str, Any]:
     """What a step says of itself (see the top of this file)."""
     description = json.loads((directory / str(step) / "config" / "metadata").read_text())
-    if description["format"] != CHECKPOINT_FORMAT:
+    if description["format"] > CHECKPOINT_FORMAT:
         raise NewerFormat(
             f"{directory / str(step)} has format {description['format']}, and this senet_jax reads"
-            f" format {CHECKPOINT_FORMAT}: use the version that wrote it, or a newer one."
+            f" formats up to {CHECKPOINT_FORMAT}: use the version that wrote it, or a newer one."
         )
     return description
 
