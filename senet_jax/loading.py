@@ -238,8 +238,13 @@ def preference(scores: Scores) -> tuple[float, float]:
 
 def read_scores(directory: Path, step: int) -> Scores | None:
     """Validation scores of a step, None if it was not evaluated. Raises ValueError if damaged."""
-    file = directory / str(step) / "metrics" / "metrics"
+    file = scores_file(directory, step)
     return json.loads(file.read_text()) if file.exists() else None
+
+
+def scores_file(directory: Path, step: int) -> Path:
+    """JSON of the validation scores of a step."""
+    return directory / str(step) / "metrics" / "metrics"
 
 
 def read_description(directory: Path, step: int) -> dict[str, Any]:

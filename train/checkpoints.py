@@ -5,7 +5,8 @@ Their layout, and reading without the trainer, are `senet_jax.loading`'s.
 
 import json
 import warnings
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,11 @@ import orbax.checkpoint as ocp
 from senet_jax import loading
 from senet_jax.checksums import checksums
 from senet_jax.loading import Scores
+from train.disk import not_saved
 from train.distributed import peers, together
 from train.errors import refusals
 from train.state import State, Variables
+from train.workdir import write_json
 
 READ_TIMEOUT = 600.0  # s between processes, for all of them to have read a checkpoint
 
@@ -72,6 +75,7 @@ class Checkpoints:
     """
 
     def __init__(self, workdir: Path, description: dict[str, Any], keep: int = 2):
+        self._workdir, self._saving = workdir, 0  # the step that is being saved
         self.directory = loading.checkpoint_directory(workdir)
         self._description = {"format": loading.CHECKPOINT_FORMAT, **description}
         policies = ocp.checkpoint_managers
@@ -100,7 +104,8 @@ class Checkpoints:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        self._manager.close()  # raises what went wrong with the last save
+        with self._failures_told():
+            self._manager.close()
 
     def has_scores(self, step: int) -> bool:
         """Whether this step was evaluated and saved."""
@@ -113,31 +118,55 @@ class Checkpoints:
         return step
 
     def save(self, step: int, state: State, scores: Scores | None = None) -> None:
-        """Begins to save a state; the next save, or leaving the context, raises if it failed.
+        """Begins to save a state, which may be donated at once; a step that is there already stays,
+        and gets its scores.
 
-        The state may be donated at once. A step that is there already stays, unless it gets its
-        scores now: then it is written again.
+        Raises:
+          SaveFailed: the disk refuses; or it has refused the save before, in the background. The
+            next save, or leaving the context, raises if it refuses this one.
         """
-        self._manager.wait_until_finished()
+        self.wait()
         if step in self._manager.all_steps():
-            if scores is None:
-                return
-            self._manager.delete(step)
-        self._manager.save(
-            step,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardSave(state),
-                config=ocp.args.JsonSave(self._description | {"checksums": checksums(state)}),
-            ),
-            metrics=scores,
-            force=True,
-        )
+            if scores is not None:
+                self._add_scores(step, scores)
+            return
+        described = self._description | {"checksums": checksums(state)}
+        self._saving = step
+        with self._failures_told(OSError):
+            self._manager.save(
+                step,
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardSave(state), config=ocp.args.JsonSave(described)
+                ),
+                metrics=scores,
+                force=True,
+            )
         if scores is not None:
             self._scored.add(step)
 
     def wait(self) -> None:
-        """Until all that was saved is on disk; raises if it isn't."""
-        self._manager.wait_until_finished()
+        """Until all that was saved is on disk; raises `SaveFailed` if it isn't."""
+        with self._failures_told():
+            self._manager.wait_until_finished()
+
+    def _add_scores(self, step: int, scores: Scores) -> None:
+        """In place: writing the step again would leave a moment without it."""
+        if step in self._scored:
+            return
+        with together(f"scores of {step}", READ_TIMEOUT):
+            if jax.process_index() == 0:
+                file = loading.scores_file(self.directory, step)
+                file.parent.mkdir(exist_ok=True)
+                write_json(file, scores)
+        self._manager.reload()
+        self._scored.add(step)
+
+    @contextmanager
+    def _failures_told(self, kind: type[Exception] = Exception) -> Iterator[None]:
+        try:
+            yield
+        except kind as error:  # Orbax raises what its background threads have met
+            raise not_saved(self._workdir, self._saving, error) from error
 
 
 def save_network(workdir: Path, variables: Variables, description: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """What is kept, what is restored, and what damage does; on small trees, without a model."""
 
+import errno
 import os
 import shutil
 import warnings
@@ -13,7 +14,7 @@ import pytest
 from senet_jax import loading
 from tests.train import small
 from train.checkpoints import Checkpoints, best, restore
-from train.errors import WrongInput
+from train.errors import SaveFailed, WrongInput
 from train.parallel import Devices
 from train.state import State
 
@@ -133,13 +134,14 @@ def test_a_step_saved_on_interruption_gets_its_scores_later(tmp_path):
 
 def test_a_failed_save_is_an_error_at_the_next_one(tmp_path, monkeypatch):
     def full(*args, **kwargs):
-        raise OSError("No space left on device")
+        raise OSError(errno.ENOSPC, "No space left on device")
 
     checkpoints = Checkpoints(tmp_path, DESCRIPTION)
     for rename in ("rename", "replace"):  # by which what was written takes its name
         monkeypatch.setattr(os, rename, full)
     checkpoints.save(1, born(1), scores(0.5))
-    with pytest.raises(OSError, match="No space left"):
+    message = "checkpoint of step 1 was not saved: No space left on device. There is no earlier one:"
+    with pytest.raises(SaveFailed, match=message):
         checkpoints.save(2, born(2), scores(0.5))
     monkeypatch.undo()
     checkpoints.save(3, born(3), scores(0.5))
