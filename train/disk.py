@@ -1,6 +1,8 @@
 """A disk that is full, read-only or failing: told in a sentence, with what is left on it."""
 
 import errno
+import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,8 +36,8 @@ def not_saved(workdir: Path, step: int, error: Exception) -> SaveFailed:
 
 def _sentence(what: str, error: Exception, workdir: Path) -> str:
     reason, remedy = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}", ""
-    if isinstance(error, OSError) and error.errno in REMEDIES:
-        reason, remedy = str(error.strerror), f"{REMEDIES[error.errno]}, and "
+    if (number := _number(error)) in REMEDIES:
+        reason, remedy = os.strerror(number), f"{REMEDIES[number]}, and "
     steps = loading.saved_steps(loading.checkpoint_directory(workdir))
     if not steps:
         return f"{what}: {reason}. There is no earlier one: {remedy}the same command begins anew."
@@ -43,3 +45,11 @@ def _sentence(what: str, error: Exception, workdir: Path) -> str:
         f"{what}: {reason}. Step {steps[-1]} is the last that was saved in {workdir}: {remedy}the"
         " same command goes on from it."
     )
+
+
+def _number(error: Exception) -> int:
+    """The operating system's; TensorStore, which writes Orbax's arrays, has it in its text."""
+    if isinstance(error, OSError):
+        return error.errno or 0
+    found = re.search(r"os_error_code='(\d+)'", str(error))
+    return int(found[1]) if found else 0

@@ -140,7 +140,7 @@ def test_a_failed_save_is_an_error_at_the_next_one(tmp_path, monkeypatch):
     for rename in ("rename", "replace"):  # by which what was written takes its name
         monkeypatch.setattr(os, rename, full)
     checkpoints.save(1, born(1), scores(0.5))
-    message = "checkpoint of step 1 was not saved: No space left on device. There is no earlier one:"
+    message = "step 1 was not saved: No space left on device. There is no earlier one:"
     with pytest.raises(SaveFailed, match=message):
         checkpoints.save(2, born(2), scores(0.5))
     monkeypatch.undo()
