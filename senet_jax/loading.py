@@ -9,7 +9,9 @@
 What a training run leaves (`python -m train --workdir=...`), under <workdir>/checkpoints/<step>/:
 
     state/     arrays, by Orbax: params, batch_stats, ema (empty, or both of these averaged), ...
-    config/    JSON: format, model (name, options), class_names, mean, std, image_shape, config
+    config/    JSON: format, checksums (of each array, see `senet_jax.checksums`; checkpoints before
+               they were introduced have none), model (name, options), class_names, mean, std,
+               image_shape, config
     metrics/   JSON: scores on the validation split; missing where the step was not evaluated
 
 `load` needs nothing of the trainer, of its config pages, or of the devices it ran on.
@@ -27,6 +29,7 @@ import jax
 import numpy as np
 
 from senet_jax.adapting import adapt, image_channels
+from senet_jax.checksums import verify
 from senet_jax.convert import from_moskomule, from_timm, read_weights
 from senet_jax.convert.caffe import classes_of, from_caffe
 from senet_jax.convert.caffe_file import SUFFIX as CAFFE_SUFFIX
@@ -34,7 +37,7 @@ from senet_jax.convert.caffe_file import read_caffemodel
 from senet_jax.models import create_model
 from senet_jax.sources import Source, fetch_source, find_source, model_options
 
-CHECKPOINT_FORMAT = 1
+CHECKPOINT_FORMAT = 1  # all up to this one are read; tests/golden has a checkpoint of each
 # what timm, torchvision and moskomule call it, in one family or another
 CLASSIFIERS = ("fc", "last_linear", "classifier", "classifier.6", "classif", "head.fc")
 
@@ -235,23 +238,32 @@ def preference(scores: Scores) -> tuple[float, float]:
 
 def read_scores(directory: Path, step: int) -> Scores | None:
     """Validation scores of a step, None if it was not evaluated. Raises ValueError if damaged."""
-    file = directory / str(step) / "metrics" / "metrics"
+    file = scores_file(directory, step)
     return json.loads(file.read_text()) if file.exists() else None
+
+
+def scores_file(directory: Path, step: int) -> Path:
+    """JSON of the validation scores of a step."""
+    return directory / str(step) / "metrics" / "metrics"
 
 
 def read_description(directory: Path, step: int) -> dict[str, Any]:
     """What a step says of itself (see the top of this file)."""
     description = json.loads((directory / str(step) / "config" / "metadata").read_text())
-    if description["format"] != CHECKPOINT_FORMAT:
+    if description["format"] > CHECKPOINT_FORMAT:
         raise NewerFormat(
             f"{directory / str(step)} has format {description['format']}, and this senet_jax reads"
-            f" format {CHECKPOINT_FORMAT}: use the version that wrote it, or a newer one."
+            f" formats up to {CHECKPOINT_FORMAT}: use the version that wrote it, or a newer one."
         )
     return description
 
 
 def read_variables(directory: Path, step: int, weights: str | None = None) -> Variables:
-    """`{"params", "batch_stats"}` of a step, on one device; `weights` as in `load`."""
+    """`{"params", "batch_stats"}` of a step, on one device; `weights` as in `load`.
+
+    Raises:
+      ValueError: they are not what was saved; and whatever Orbax raises for damage.
+    """
     ocp = _orbax()
     path = directory / str(step) / "state"
     handler = ocp.PyTreeCheckpointHandler()
@@ -270,7 +282,16 @@ def read_variables(directory: Path, step: int, weights: str | None = None) -> Va
         partial_restore=True,
     )
     restored = handler.restore(path, args=arguments)
+    verify_arrays(directory, step, restored)
     return restored["ema"] if averaged else restored
+
+
+def verify_arrays(directory: Path, step: int, arrays: Any) -> None:
+    """Raises `ValueError` if arrays read from a step's state, or a part of it, are not what was
+    saved there; where the step has checksums."""
+    description = read_description(directory, step)
+    if "checksums" in description:
+        verify(arrays, description["checksums"])
 
 
 def first_readable(

@@ -3,7 +3,10 @@
 Their layout, and reading without the trainer, are `senet_jax.loading`'s.
 """
 
+import json
 import warnings
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +15,23 @@ import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
 from senet_jax import loading
+from senet_jax.checksums import checksums
 from senet_jax.loading import Scores
+from train.disk import not_saved
+from train.distributed import peers, together
 from train.errors import refusals
 from train.state import State, Variables
+from train.workdir import write_json
+
+READ_TIMEOUT = 600.0  # s between processes, for all of them to have read a checkpoint
 
 
 def restore(workdir: Path, like: State) -> State | None:
     """The newest state that can be read, or None if nothing was saved yet.
 
-    What cannot be read is moved to <workdir>/damaged, with a warning, so that the steps after the
-    one that is restored can be saved again.
+    What cannot be read, or isn't what was saved, is moved to <workdir>/damaged, with a warning, so
+    that the steps after the one that is restored can be saved again. Of several processes, all
+    restore the same step: what one of them cannot read, none does.
 
     Args:
       like: shapes, dtypes and places to restore to.
@@ -30,28 +40,27 @@ def restore(workdir: Path, like: State) -> State | None:
       WrongInput: there are checkpoints and none can be read: starting over would overwrite them.
     """
     directory = loading.checkpoint_directory(workdir)
-    steps = loading.saved_steps(directory)[::-1]
+    steps = _steps_of_first(directory)[::-1]
     if not steps:
         return None
 
     def read(step: int) -> State:
-        loading.read_description(directory, step)
-        loading.read_scores(directory, step)
-        with ocp.StandardCheckpointer() as checkpointer:
-            return checkpointer.restore(directory / str(step) / "state", like)
+        with together(f"reading checkpoint {step}", READ_TIMEOUT):
+            loading.read_description(directory, step)
+            loading.read_scores(directory, step)
+            # Not a Checkpointer: it waits for the other processes, and one may have failed.
+            with closing(ocp.StandardCheckpointHandler()) as handler:
+                arguments = ocp.args.StandardRestore(like)
+                state = handler.restore(directory / str(step) / "state", args=arguments)
+        with together(f"verifying checkpoint {step}", READ_TIMEOUT):
+            loading.verify_arrays(directory, step, state)
+        return state
 
     with refusals():
         step, state, damaged = loading.first_readable(directory, steps, read)
-    for newer in steps[: steps.index(step)]:
-        _move_aside(workdir, newer)
-    if damaged:
-        lost = steps[0] - step
-        warnings.warn(
-            f"{damaged} Going on from step {step}: {lost} steps are done again. What is damaged is"
-            f" now in {workdir / 'damaged'}.",
-            stacklevel=2,
-        )
-    _drop_unreadable_scores(workdir, directory)
+    with together("moving damaged checkpoints aside", READ_TIMEOUT):
+        if jax.process_index() == 0:
+            _clear(workdir, steps, step, damaged)
     return state
 
 
@@ -66,6 +75,7 @@ class Checkpoints:
     """
 
     def __init__(self, workdir: Path, description: dict[str, Any], keep: int = 2):
+        self._workdir, self._saving = workdir, 0  # the step that is being saved
         self.directory = loading.checkpoint_directory(workdir)
         self._description = {"format": loading.CHECKPOINT_FORMAT, **description}
         policies = ocp.checkpoint_managers
@@ -94,7 +104,8 @@ class Checkpoints:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        self._manager.close()  # raises what went wrong with the last save
+        with self._failures_told():
+            self._manager.close()
 
     def has_scores(self, step: int) -> bool:
         """Whether this step was evaluated and saved."""
@@ -107,30 +118,55 @@ class Checkpoints:
         return step
 
     def save(self, step: int, state: State, scores: Scores | None = None) -> None:
-        """Begins to save a state; the next save, or leaving the context, raises if it failed.
+        """Begins to save a state, which may be donated at once; a step that is there already stays,
+        and gets its scores.
 
-        The state may be donated at once. A step that is there already stays, unless it gets its
-        scores now: then it is written again.
+        Raises:
+          SaveFailed: the disk refuses; or it has refused the save before, in the background. The
+            next save, or leaving the context, raises if it refuses this one.
         """
-        self._manager.wait_until_finished()
+        self.wait()
         if step in self._manager.all_steps():
-            if scores is None:
-                return
-            self._manager.delete(step)
-        self._manager.save(
-            step,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardSave(state), config=ocp.args.JsonSave(self._description)
-            ),
-            metrics=scores,
-            force=True,
-        )
+            if scores is not None:
+                self._add_scores(step, scores)
+            return
+        described = self._description | {"checksums": checksums(state)}
+        self._saving = step
+        with self._failures_told(OSError):
+            self._manager.save(
+                step,
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardSave(state), config=ocp.args.JsonSave(described)
+                ),
+                metrics=scores,
+                force=True,
+            )
         if scores is not None:
             self._scored.add(step)
 
     def wait(self) -> None:
-        """Until all that was saved is on disk; raises if it isn't."""
-        self._manager.wait_until_finished()
+        """Until all that was saved is on disk; raises `SaveFailed` if it isn't."""
+        with self._failures_told():
+            self._manager.wait_until_finished()
+
+    def _add_scores(self, step: int, scores: Scores) -> None:
+        """In place: writing the step again would leave a moment without it."""
+        if step in self._scored:
+            return
+        with together(f"scores of {step}", READ_TIMEOUT):
+            if jax.process_index() == 0:
+                file = loading.scores_file(self.directory, step)
+                file.parent.mkdir(exist_ok=True)
+                write_json(file, scores)
+        self._manager.reload()
+        self._scored.add(step)
+
+    @contextmanager
+    def _failures_told(self, kind: type[Exception] = Exception) -> Iterator[None]:
+        try:
+            yield
+        except kind as error:  # Orbax raises what its background threads have met
+            raise not_saved(self._workdir, self._saving, error) from error
 
 
 def save_network(workdir: Path, variables: Variables, description: dict[str, Any]) -> None:
@@ -168,9 +204,29 @@ def best(workdir: Path) -> tuple[int, Scores, dict[str, Any]]:
     return step, scores, variables
 
 
+def _steps_of_first(directory: Path) -> list[int]:
+    """The saved steps that process 0 sees: a shared file system may be slow to tell the others."""
+    steps = loading.saved_steps(directory)
+    if others := peers():
+        steps = json.loads(others.word_of_first("steps", json.dumps(steps), READ_TIMEOUT))
+    return steps
+
+
+def _clear(workdir: Path, steps: list[int], restored: int, damaged: str) -> None:
+    """Moves what is damaged aside, of `steps` from the newest on, and tells which and what for."""
+    for newer in steps[: steps.index(restored)]:
+        _move_aside(workdir, newer)
+    if damaged:
+        lost = steps[0] - restored
+        warnings.warn(
+            f"{damaged} Going on from step {restored}: {lost} steps are done again. What is damaged"
+            f" is now in {workdir / 'damaged'}.",
+            stacklevel=3,
+        )
+    _drop_unreadable_scores(workdir)
+
+
 def _move_aside(workdir: Path, step: int) -> None:
-    if jax.process_index() != 0:
-        return
     target = workdir / "damaged" / str(step)
     while target.exists():
         target = target.with_name(target.name + "-again")
@@ -178,8 +234,9 @@ def _move_aside(workdir: Path, step: int) -> None:
     (loading.checkpoint_directory(workdir) / str(step)).rename(target)
 
 
-def _drop_unreadable_scores(workdir: Path, directory: Path) -> None:
+def _drop_unreadable_scores(workdir: Path) -> None:
     """Moves older checkpoints with damaged scores aside: Orbax refuses to start beside them."""
+    directory = loading.checkpoint_directory(workdir)
     for step in loading.saved_steps(directory):
         try:
             loading.read_scores(directory, step)
@@ -188,5 +245,5 @@ def _drop_unreadable_scores(workdir: Path, directory: Path) -> None:
             warnings.warn(
                 f"{directory / str(step)} cannot be read and is now in {workdir / 'damaged'}: if it"
                 f" was the best of the run, the best is now another.",
-                stacklevel=3,
+                stacklevel=4,
             )

@@ -11,11 +11,12 @@ from collections.abc import Callable
 from ml_collections import ConfigDict
 
 from train.distributed import PEER_FAILED, peers
-from train.errors import Diverged, PeerFailed, WrongInput
+from train.errors import Diverged, PeerFailed, SaveFailed, WrongInput
 from train.interrupt import Interrupted
 
 WRONG_INPUT = 2  # as argparse's own
-DIVERGED = 3
+DIVERGED = 3  # 4 is distributed.PEER_FAILED
+SAVE_FAILED = 5
 
 
 def make_deterministic(config: ConfigDict) -> None:
@@ -27,7 +28,8 @@ def make_deterministic(config: ConfigDict) -> None:
 
 def exit_code(work: Callable[[], int]) -> int:
     """Does the work and returns its exit code; 2 for wrong input, 3 for a run that diverged, 4
-    where another process of the run is missing, 128 + signal if it was stopped.
+    where another process of the run is missing, 5 where the disk refused what was to be saved,
+    128 + signal if it was stopped.
 
     Warnings are printed as sentences. One of several processes that fails ends the others, too.
     """
@@ -40,6 +42,8 @@ def exit_code(work: Callable[[], int]) -> int:
         return _failed(end.message, DIVERGED)
     except PeerFailed as error:
         return _failed(str(error), PEER_FAILED)
+    except SaveFailed as error:
+        return _failed(str(error), SAVE_FAILED)
     except Interrupted as stop:
         print(f"{stop.message} To resume:\n{shlex.join(sys.orig_argv)}", file=sys.stderr)
         return 128 + stop.signum

@@ -13,7 +13,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -152,6 +152,40 @@ class Peers:
         self._put(f"barrier/{name}/{self.index}", "")
         self._wait_for_all(f"barrier/{name}", f"The processes did not meet at {name!r}", timeout)
 
+    @contextlib.contextmanager
+    def together(self, name: str, timeout: float) -> Iterator[None]:
+        """What fails here in one process has failed in all of them; once for each name.
+
+        For what each does for itself: who waits for another inside would wait for good.
+
+        Raises:
+          ValueError: it failed in another process; the message says in which, and why.
+          PeerFailed: not all came to the end within `timeout` seconds.
+        """
+        fault: Exception | None = None
+        try:
+            yield
+        except Exception as error:
+            fault = error
+        self._put(f"outcome/{name}/{self.index}", _in_words(fault) if fault else "")
+        otherwise = f"The processes did not come to the end of {name!r}"
+        outcomes = self._wait_for_all(f"outcome/{name}", otherwise, timeout)
+        if fault:
+            raise fault
+        for index, said in sorted(outcomes.items()):
+            if said:
+                raise ValueError(f"in process {index}: {said}")
+
+    def word_of_first(self, name: str, mine: str, timeout: float) -> str:
+        """What process 0 says, in all processes; once for each name.
+
+        Raises:
+          PeerFailed: not all asked within `timeout` seconds.
+        """
+        self._put(f"word/{name}/{self.index}", mine)
+        otherwise = f"The processes have not all asked for {name!r}"
+        return self._wait_for_all(f"word/{name}", otherwise, timeout)[0]
+
     def table(self) -> str:
         """A line for each process: its number, host, and devices."""
         devices = self._wait_for_all("devices", "The processes have not told their devices", 60)
@@ -246,12 +280,21 @@ class Peers:
             self._store.key_value_set(f"{ROOT}/news/{name}", value)
 
 
+def together(name: str, timeout: float) -> contextlib.AbstractContextManager[None]:
+    """`Peers.together`; nothing for a process on its own."""
+    return _peers.together(name, timeout) if _peers else contextlib.nullcontext()
+
+
 _peers: Peers | None = None
 
 
 def peers() -> Peers | None:
     """The other processes of this run; None for a process on its own."""
     return _peers
+
+
+def _in_words(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def _leave(code: int) -> NoReturn:

@@ -34,6 +34,10 @@ class Diverged(Exception):
         self.message = ""
 
 
+class SaveFailed(Exception):
+    """The run could not write what it has; the message says why, and which checkpoint is left."""
+
+
 class PeerFailed(Exception):
     """Another process of this run has failed or is missing; the message says which."""
 

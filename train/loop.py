@@ -18,6 +18,7 @@ from train.check import check
 from train.checkpoints import Checkpoints
 from train.data import Data
 from train.data.identity import check_data
+from train.disk import faults_told
 from train.distributed import peers
 from train.divergence import Watch, account
 from train.errors import Diverged
@@ -48,6 +49,7 @@ def run(config: ConfigDict, workdir: str | Path, profile: range = range(0)) -> R
 
     Raises:
       WrongInput: the config, the directory or the device count won't do; nothing was touched.
+      SaveFailed: the disk is full, read-only or failing; the last checkpoint is as it was.
       Interrupted: SIGINT or SIGTERM came; all is saved.
     """
     workdir = Path(workdir).absolute()
@@ -56,7 +58,7 @@ def run(config: ConfigDict, workdir: str | Path, profile: range = range(0)) -> R
     if (result := read_result(workdir)) is not None:
         tell(result, workdir, again=True)
         return result
-    with Interruption() as interruption:
+    with Interruption() as interruption, faults_told(workdir):
         return _train(config, workdir, interruption, profile)
 
 

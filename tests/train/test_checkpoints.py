@@ -1,5 +1,6 @@
 """What is kept, what is restored, and what damage does; on small trees, without a model."""
 
+import errno
 import os
 import shutil
 import warnings
@@ -7,12 +8,13 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import orbax.checkpoint as ocp
 import pytest
 
 from senet_jax import loading
 from tests.train import small
 from train.checkpoints import Checkpoints, best, restore
-from train.errors import WrongInput
+from train.errors import SaveFailed, WrongInput
 from train.parallel import Devices
 from train.state import State
 
@@ -21,7 +23,9 @@ DEVICES = Devices()
 
 
 def make_state(step: int = 0, ema: bool = True) -> State:
-    weights = {"w": jnp.full((64, 64), float(step)), "b": jnp.arange(3.0) + step}
+    # Noise: what can be compressed has checksums of its own on the disk.
+    noise = jnp.arange(4096, dtype=jnp.uint32) * jnp.uint32(2654435761) >> 8
+    weights = {"w": noise.astype(jnp.float32).reshape(64, 64) + step, "b": jnp.arange(3.0) + step}
     statistics = {"mean": jnp.full(5, 2.0 * step)}
     averages = {"params": jax.tree.map(lambda w: w + 0.5, weights), "batch_stats": statistics}
     ema_or_none = averages if ema else {}
@@ -130,13 +134,14 @@ def test_a_step_saved_on_interruption_gets_its_scores_later(tmp_path):
 
 def test_a_failed_save_is_an_error_at_the_next_one(tmp_path, monkeypatch):
     def full(*args, **kwargs):
-        raise OSError("No space left on device")
+        raise OSError(errno.ENOSPC, "No space left on device")
 
     checkpoints = Checkpoints(tmp_path, DESCRIPTION)
     for rename in ("rename", "replace"):  # by which what was written takes its name
         monkeypatch.setattr(os, rename, full)
     checkpoints.save(1, born(1), scores(0.5))
-    with pytest.raises(OSError, match="No space left"):
+    message = "step 1 was not saved: No space left on device. There is no earlier one:"
+    with pytest.raises(SaveFailed, match=message):
         checkpoints.save(2, born(2), scores(0.5))
     monkeypatch.undo()
     checkpoints.save(3, born(3), scores(0.5))
@@ -154,6 +159,27 @@ def test_what_a_kill_while_saving_leaves_is_passed_over(workdir):
     assert steps_in(workdir) == [20, 30, 40]
 
 
+def flip_a_byte(workdir, step):
+    """In the middle of the largest data file, that is, among the numbers of an array."""
+    files = (loading.checkpoint_directory(workdir) / str(step) / "state").glob("**/d/*")
+    largest = max(files, key=lambda file: file.stat().st_size)
+    content = bytearray(largest.read_bytes())
+    content[len(content) // 2] ^= 0x10
+    largest.write_bytes(content)
+
+
+def test_orbax_alone_does_not_notice_a_flipped_byte(tmp_path):
+    """Else there would be no need for checksums of our own."""
+    with Checkpoints(tmp_path, DESCRIPTION) as checkpoints:
+        checkpoints.save(1, born(1))
+    flip_a_byte(tmp_path, 1)
+    directory = loading.checkpoint_directory(tmp_path)
+    with ocp.StandardCheckpointer() as checkpointer:
+        state = checkpointer.restore(directory / "1" / "state", LIKE)
+    with pytest.raises(ValueError, match=r"the checksum of .*w is not the one that was saved"):
+        loading.verify_arrays(directory, 1, state)
+
+
 def truncate_description(workdir, step):
     file = loading.checkpoint_directory(workdir) / str(step) / "config" / "metadata"
     file.write_text(file.read_text()[:20])
@@ -168,7 +194,7 @@ def lose_state(workdir, step):
 
 
 @pytest.mark.parametrize(
-    "damage", [truncate_state, truncate_description, truncate_scores, lose_state]
+    "damage", [flip_a_byte, truncate_state, truncate_description, truncate_scores, lose_state]
 )
 def test_a_damaged_newest_falls_back_loudly_and_can_be_saved_again(workdir, damage):
     damage(workdir, 30)

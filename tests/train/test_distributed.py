@@ -1,19 +1,24 @@
 """Two processes are one run: the same numbers, one stop, one failure. Over real sockets."""
 
 import json
-import os
 import signal
 import socket
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from senet_jax import loading
-from tests.train import small
+from tests.train.processes import (
+    arguments,
+    ends,
+    free_port,
+    start,
+    steps_in_order,
+    steps_reported,
+    train,
+    wait_until,
+)
+from tests.train.test_checkpoints import flip_a_byte
 from tests.train.test_parallel import differing
 from tests.train.two_processes import EXAMPLES, evaluation
 from train.__main__ import main
@@ -22,25 +27,7 @@ from train.distributed import PEER_FAILED, connect, evident, parse
 from train.errors import WrongInput
 from train.parallel import Devices
 
-CHECKOUT = Path(__file__).parents[2]
 HERE = socket.gethostname()
-
-
-def free_port():
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
-
-
-def start(*command, **environment):
-    return subprocess.Popen(
-        [sys.executable, "-m", *command],
-        cwd=CHECKOUT,
-        env=os.environ | environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
 
 
 @pytest.fixture(scope="module")
@@ -83,39 +70,20 @@ def test_the_table_and_a_barrier_name_the_processes(two_processes):
     assert f"({HERE}, process " in said and "is missing" in said
 
 
-def train(workdir, data_dir):
-    """Both processes of a run."""
-    port = free_port()
-    given = [*small.RUN, f"--config.data.dir={data_dir}", f"--workdir={workdir}"]
-    return [
-        start("train", *given, f"--distributed=127.0.0.1:{port},2,{i}", PYTHONUNBUFFERED="1")
-        for i in (0, 1)
-    ]
-
-
-def wait_for_step(workdir, step):
-    file = workdir / "metrics.jsonl"
-    until = time.monotonic() + 120
-    while not file.exists() or file.read_bytes().count(b'"train"') < step:
-        assert time.monotonic() < until
-        time.sleep(0.01)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("told", [0, 1])
 def test_sigterm_to_one_stops_both_at_one_step_and_one_alone_goes_on(tmp_path, data_dir, told):
-    both = train(tmp_path / "run", data_dir)
-    wait_for_step(tmp_path / "run", 7)
+    workdir = tmp_path / "run"
+    both = train(workdir, data_dir, 2)
+    wait_until(lambda: steps_reported(workdir) >= 7, both)
     both[told].send_signal(signal.SIGTERM)
-    said = [process.communicate(timeout=120)[1] for process in both]
-    assert [process.returncode for process in both] == [128 + signal.SIGTERM] * 2, said
+    codes, said = ends(both)
+    assert codes == [128 + signal.SIGTERM] * 2, said
     (step,) = {line for text in said for line in text.splitlines() if "Stopped at step" in line}
-    saved = loading.saved_steps(loading.checkpoint_directory(tmp_path / "run"))[-1]
+    saved = loading.saved_steps(loading.checkpoint_directory(workdir))[-1]
     assert f"Stopped at step {saved} of 60" in step
-    given = [*small.RUN, f"--config.data.dir={data_dir}", f"--workdir={tmp_path / 'run'}"]
-    assert main(given) == 0
-    lines = map(json.loads, (tmp_path / "run" / "metrics.jsonl").read_text().splitlines())
-    assert [x["step"] for x in lines if x["kind"] == "train"] == list(range(1, 61))
+    assert main(arguments(workdir, data_dir)) == 0
+    assert steps_in_order(workdir) == list(range(1, 61))
 
 
 @pytest.mark.slow
@@ -126,20 +94,38 @@ def test_a_process_that_fails_ends_the_other_with_its_message(tmp_path, data_dir
     workdir.mkdir()
     with (workdir / "lock").open("a+") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        both = train(workdir, data_dir)
-        said = [process.communicate(timeout=120)[1] for process in both]
-    assert [process.returncode for process in both] == [WRONG_INPUT, PEER_FAILED], said
+        both = train(workdir, data_dir, 2)
+        codes, said = ends(both)
+    assert codes == [WRONG_INPUT, PEER_FAILED], said
     assert f"error: {workdir} is in use by process" in said[0]
     assert f"error: Process 0 ({HERE}, process {both[0].pid}) failed: {workdir} is in" in said[1]
 
 
 @pytest.mark.slow
 def test_a_process_that_is_killed_ends_the_other(tmp_path, data_dir):
-    both = train(tmp_path / "run", data_dir)
-    wait_for_step(tmp_path / "run", 7)
+    workdir = tmp_path / "run"
+    both = train(workdir, data_dir, 2)
+    wait_until(lambda: steps_reported(workdir) >= 7, both)
     both[1].kill()
-    _, err = both[0].communicate(timeout=120)
-    assert both[0].returncode != 0, err
+    codes, said = ends(both)
+    assert codes[0] != 0, said
+
+
+@pytest.mark.slow
+def test_a_damaged_newest_checkpoint_is_passed_over_by_both(tmp_path, data_dir):
+    workdir = tmp_path / "run"
+    codes, said = ends(train(workdir, data_dir, 2))
+    assert codes == [0, 0], said
+    metrics = (workdir / "metrics.jsonl").read_text()
+    (workdir / "result.json").unlink()
+    flip_a_byte(workdir, 60)
+    codes, (first, second) = ends(train(workdir, data_dir, 2))
+    assert codes == [0, 0], (first, second)
+    assert f"warning: {workdir}/checkpoints/60 cannot be read (ValueError: the checksum of" in first
+    assert "Going on from step 40: 20 steps are done again." in first
+    assert "warning" not in second
+    assert (workdir / "metrics.jsonl").read_text() == metrics
+    assert [path.name for path in (workdir / "damaged").iterdir()] == ["60"]
 
 
 def test_an_address_is_of_one_process_among_several():
