@@ -1,4 +1,4 @@
-"""The report of `python -m senet_jax attention`, and the page of `doctor`."""
+"""The report of `python -m senet_jax attention`."""
 
 import csv
 import re
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from senet_jax import attention_weights, create_model, doctor, load, preprocess_for
+from senet_jax import attention_weights, create_model, load, preprocess_for
 from senet_jax.attention_report.page import Picture, Table, page
 from senet_jax.cli import main
 from senet_jax.convert import export_timm
@@ -95,13 +95,3 @@ def test_a_page_escapes_what_it_is_given():
     )
     assert "a &lt; b" in text and "&lt;y&gt;" in text and "&lt;h&gt;" in text and "&amp;" in text
     assert "<p>t</p>" in text and 'alt="&lt;p&gt;"' in text
-
-
-def test_the_doctor_says_what_there_is(monkeypatch):
-    monkeypatch.setattr(doctor, "SECONDS", 0.01)
-    monkeypatch.setattr(doctor, "POSITIONS", 8)
-    text = "\n".join(doctor.report())
-    assert jax.__version__ in text and "images/s with Pillow" in text
-    assert text.count("GFLOP/s") == 2
-    (error,) = re.findall(r"relative error (\S+) ", text)
-    assert float(error) < 1e-5  # a CPU's float32
