@@ -2,6 +2,7 @@
 
 import csv
 import re
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -87,6 +88,34 @@ def test_unknown_classes_are_refused(weights, pictures, tmp_path, capsys):
     arguments = ["attention", "--weights", weights, "--images", str(pictures)]
     assert main([*arguments, "--out", str(tmp_path / "a"), "--classes", "cow"]) == 2
     assert "--classes has cow, expected some of cat, dog" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["", "cat,", "a,b,c,d,e,f,g"])
+def test_no_names_and_too_many_are_refused(text, capsys):
+    arguments = ["attention", "--weights", "w", "--images", "i", "--out", "o", "--classes", text]
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments)
+    assert f"{text!r} is" in (error := capsys.readouterr().err) and "expected 1 to 6" in error
+
+
+def test_where_no_report_can_be_written_is_told_before_the_images_are_read(
+    weights, pictures, tmp_path, capsys
+):
+    (tmp_path / "file").touch()
+    arguments = ["attention", "--weights", weights, "--images", str(pictures)]
+    assert main([*arguments, "--out", str(tmp_path / "file" / "report")]) == 2
+    (error,) = capsys.readouterr().err.splitlines()  # nothing of the picture that cannot be read
+    assert re.fullmatch(
+        r"error: The report cannot be written to \S+ \(Not a directory\): give another folder.",
+        error,
+    )
+
+
+def test_a_missing_matplotlib_is_named(weights, pictures, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    arguments = ["attention", "--weights", weights, "--images", str(pictures)]
+    assert main([*arguments, "--out", str(tmp_path / "report")]) == 2
+    assert "need matplotlib: pip install 'senet_jax[plot]'" in capsys.readouterr().err
 
 
 def test_a_page_escapes_what_it_is_given():
