@@ -1,5 +1,9 @@
 """Statistics of gates: against NumPy, in parts, with padding, for any order of merging."""
 
+import os
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -108,6 +112,16 @@ def test_a_data_set_in_one_pass_is_all_its_images_at_once(network):
     known = found["stage1/block1/se"].known_mean
     assert np.isnan(known[2]).all()
     assert np.isfinite(known[:2]).all()
+
+
+def test_eight_devices_find_what_one_does(tmp_path):
+    command = [sys.executable, "-m", "tests.attention_on_eight_devices", str(tmp_path)]
+    subprocess.run(command, check=True, env={**os.environ, "JAX_PLATFORMS": "cpu"})
+    one, eight = (np.load(tmp_path / f"{name}.npz") for name in ("one", "eight"))
+    assert one.files == eight.files and len(one.files) == 2 * len(FIELDS)
+    for name in one.files:
+        np.testing.assert_allclose(eight[name], one[name], 1e-5, 1e-6, err_msg=name)
+    assert one["stage1/block1/se:count"].sum() == 37  # 16 + 16 + 5 that are no padding
 
 
 def test_all_classes_together_are_one_class():
