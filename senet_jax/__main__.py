@@ -1,4 +1,4 @@
-"""The command line: `python -m senet_jax models|predict|export|bench`."""
+"""The command line: `python -m senet_jax models|predict|export|attention|bench|doctor`."""
 
 import sys
 

@@ -114,6 +114,51 @@ def test_mean_gates_cost_nothing_where_all_images_are_alike(network):
     assert frozen == dict.fromkeys(("stage1/block1/se", "stage2/block1/se"), 1)
 
 
+@pytest.mark.parametrize("look", [logit_sensitivity, grad_cam])
+@pytest.mark.parametrize(
+    "classes,error,message",
+    [
+        (
+            [0, 1, 2, 3],
+            ValueError,
+            "Classes are 0 to 3, expected 0 to 2",
+        ),  # JAX would take the last
+        (2, ValueError, r"Classes have shape \(\), expected \[N\] with N=4"),
+        ([0.0, 1.0, 2.0, 1.0], TypeError, "Classes are float64, expected whole numbers"),
+    ],
+)
+def test_classes_that_there_are_not_are_refused(closed_form, look, classes, error, message):
+    with pytest.raises(error, match=message):
+        look(*closed_form, IMAGES, classes)
+
+
+class Nameless(nn.Module):
+    """A network that does not say how many classes it has."""
+
+    @nn.compact
+    def __call__(self, images, *, train=False):
+        return SEBlock(reduction=1, name="se")(images).mean(axis=(1, 2))
+
+
+def test_classes_of_any_module_are_those_of_its_logits(closed_form):
+    batches = [(IMAGES, LABELS)]
+    (own, ours), (known, theirs) = (
+        accuracy_with_mean_gates(
+            model, variables, batches, class_statistics(model, variables, batches, CLASSES)
+        )
+        for model, variables in ((Nameless(), closed_form[1]), closed_form)
+    )
+    assert (own, ours) == (known, theirs)
+    with pytest.raises(ValueError, match="Labels are 0 to 3, expected 0 to 2"):
+        ablation_curves(Nameless(), closed_form[1], [(IMAGES, np.arange(4))])
+
+
+def test_accuracies_need_a_classifier(network):
+    features = create_model("seresnet20", num_classes=0, stage_sizes=(1, 1))
+    with pytest.raises(ValueError, match="SEResNet has no classifier: expected logits"):
+        ablation_curves(features, network[1], [(IMAGES, LABELS)])
+
+
 def test_what_cannot_be_changed_is_refused(network):
     plain = create_model("seresnet20", num_classes=2, stage_sizes=(1,), attention=None)
     variables = jax.eval_shape(plain.init, jax.random.key(0), IMAGES)

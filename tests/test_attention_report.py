@@ -1,7 +1,8 @@
-"""The report of `python -m senet_jax attention`, and the page of `doctor`."""
+"""The report of `python -m senet_jax attention`."""
 
 import csv
 import re
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from senet_jax import attention_weights, create_model, doctor, load, preprocess_for
+from senet_jax import attention_weights, create_model, load, preprocess_for
 from senet_jax.attention_report.page import Picture, Table, page
 from senet_jax.cli import main
 from senet_jax.convert import export_timm
@@ -89,19 +90,37 @@ def test_unknown_classes_are_refused(weights, pictures, tmp_path, capsys):
     assert "--classes has cow, expected some of cat, dog" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("text", ["", "cat,", "a,b,c,d,e,f,g"])
+def test_no_names_and_too_many_are_refused(text, capsys):
+    arguments = ["attention", "--weights", "w", "--images", "i", "--out", "o", "--classes", text]
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments)
+    assert f"{text!r} is" in (error := capsys.readouterr().err) and "expected 1 to 6" in error
+
+
+def test_where_no_report_can_be_written_is_told_before_the_images_are_read(
+    weights, pictures, tmp_path, capsys
+):
+    (tmp_path / "file").touch()
+    arguments = ["attention", "--weights", weights, "--images", str(pictures)]
+    assert main([*arguments, "--out", str(tmp_path / "file" / "report")]) == 2
+    (error,) = capsys.readouterr().err.splitlines()  # nothing of the picture that cannot be read
+    assert re.fullmatch(
+        r"error: The report cannot be written to \S+ \(Not a directory\): give another folder.",
+        error,
+    )
+
+
+def test_a_missing_matplotlib_is_named(weights, pictures, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    arguments = ["attention", "--weights", weights, "--images", str(pictures)]
+    assert main([*arguments, "--out", str(tmp_path / "report")]) == 2
+    assert "need matplotlib: pip install 'senet_jax[plot]'" in capsys.readouterr().err
+
+
 def test_a_page_escapes_what_it_is_given():
     text = page(
         "a < b", {"x": "<y>"}, [Picture("<p>", "t", b"png"), Table("t", "", ["<h>"], [["&"]])]
     )
     assert "a &lt; b" in text and "&lt;y&gt;" in text and "&lt;h&gt;" in text and "&amp;" in text
     assert "<p>t</p>" in text and 'alt="&lt;p&gt;"' in text
-
-
-def test_the_doctor_says_what_there_is(monkeypatch):
-    monkeypatch.setattr(doctor, "SECONDS", 0.01)
-    monkeypatch.setattr(doctor, "POSITIONS", 8)
-    text = "\n".join(doctor.report())
-    assert jax.__version__ in text and "images/s with Pillow" in text
-    assert text.count("GFLOP/s") == 2
-    (error,) = re.findall(r"relative error (\S+) ", text)
-    assert float(error) < 1e-5  # a CPU's float32

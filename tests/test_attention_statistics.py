@@ -1,5 +1,9 @@
 """Statistics of gates: against NumPy, in parts, with padding, for any order of merging."""
 
+import os
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -110,6 +114,16 @@ def test_a_data_set_in_one_pass_is_all_its_images_at_once(network):
     assert np.isfinite(known[:2]).all()
 
 
+def test_eight_devices_find_what_one_does(tmp_path):
+    command = [sys.executable, "-m", "tests.attention_on_eight_devices", str(tmp_path)]
+    subprocess.run(command, check=True, env={**os.environ, "JAX_PLATFORMS": "cpu"})
+    one, eight = (np.load(tmp_path / f"{name}.npz") for name in ("one", "eight"))
+    assert one.files == eight.files and len(one.files) == 2 * len(FIELDS)
+    for name in one.files:
+        np.testing.assert_allclose(eight[name], one[name], 1e-5, 1e-6, err_msg=name)
+    assert one["stage1/block1/se:count"].sum() == 37  # 16 + 16 + 5 that are no padding
+
+
 def test_all_classes_together_are_one_class():
     found = of_batch(GATES, LABELS, CLASSES)["a/se"].over_classes()
     alone = of_batch(GATES, np.zeros(10, int), 1)["a/se"]
@@ -128,16 +142,44 @@ def test_wrong_batches_are_refused(network):
         class_statistics(*network, [(np.zeros((1, 8, 8, 1), np.uint8), np.zeros(1, int))], CLASSES)
     with pytest.raises(ValueError, match="no batches"):
         class_statistics(*network, [], CLASSES)
-    with pytest.raises(ValueError, match="Labels are 0 to 3, expected 0 to 2"):
-        class_statistics(*network, [(IMAGES[:2], np.array([0, 3]))], CLASSES)
+    with pytest.raises(ValueError, match="num_classes=0, expected 1 or more"):
+        class_statistics(*network, [(IMAGES, LABELS)], 0)
     one, other = of_batch(GATES, LABELS, CLASSES), of_batch(GATES, LABELS, 4)
     with pytest.raises(ValueError, match="different networks or numbers of classes"):
         merge(one, other)
 
 
+@pytest.mark.parametrize(
+    "batch,error,message",
+    [
+        ((IMAGES[:2], np.array([0, 3])), ValueError, "Labels are 0 to 3, expected 0 to 2"),
+        ((IMAGES[:2], [0, 3]), ValueError, "Labels are 0 to 3, expected 0 to 2"),
+        (
+            (IMAGES[:3], LABELS[:2]),
+            ValueError,
+            r"Labels have shape \(2,\), expected \[N\] with N=3",
+        ),
+        ((IMAGES[:3], np.eye(3)), TypeError, "Labels are float64, expected whole numbers"),
+        ((IMAGES[:3], LABELS[:3], np.ones(2)), ValueError, r"The mask has shape \(2,\)"),
+        (IMAGES, ValueError, r"A batch is ndarray, expected \(images, labels\)"),
+        ((IMAGES,), ValueError, r"A batch is 1 arrays, expected \(images, labels\)"),
+    ],
+)
+def test_batches_of_other_arrays_are_refused(network, batch, error, message):
+    with pytest.raises(error, match=message):
+        class_statistics(*network, [batch], CLASSES)
+
+
+def test_gates_that_do_not_fit_the_labels_are_refused():
+    with pytest.raises(ValueError, match=r"of a/se have shape .* with labels \[N\], not \(3,\)"):
+        of_batch(GATES, LABELS[:3], CLASSES)
+
+
 def test_distances_are_root_mean_squares_of_differences():
     mean = np.array([[0.0, 0.0], [1.0, 1.0], [0.0, 1.0], [np.nan, np.nan]])
     distances = profile_distances(mean)
+    with pytest.raises(ValueError, match=r"mean has shape \(2,\), expected \[classes, C\]"):
+        profile_distances(mean[0])
     half = np.sqrt(0.5)
     np.testing.assert_allclose(distances[:3, :3], [[0, 1, half], [1, 0, half], [half, half, 0]])
     assert np.isnan(distances[3]).all()
@@ -172,6 +214,15 @@ def test_the_image_with_another_class_s_gates_is_the_odd_one():
     assert int(np.argmax(far)) == 3
     far = np.delete(np.asarray(far), 3)
     assert far.max() < 1
+
+
+def test_odd_images_need_images_and_the_network_s_statistics(network):
+    statistics = class_statistics(*network, [(IMAGES, LABELS)], CLASSES)
+    with pytest.raises(ValueError, match=r"batches was empty, or a generator .* has used up"):
+        odd_images(*network, iter(()), statistics)
+    other = {"stem/se": next(iter(statistics.values()))}
+    with pytest.raises(ValueError, match=r"The gates of stage1/block1/se, .* were not measured"):
+        odd_images(*network, [(IMAGES, LABELS)], other)
 
 
 def test_odd_images_are_numbered_through_padded_batches(network):

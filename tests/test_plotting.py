@@ -207,6 +207,8 @@ def test_the_role_of_excitation_refuses_what_it_cannot_draw():
         plot_role_of_excitation(statistics(8), names(3))
     with pytest.raises(ValueError, match=r"classes=\[4\], expected up to 6 of 0 to 3"):
         plot_role_of_excitation(statistics(8), names(), [4])
+    with pytest.raises(ValueError, match="most_channels=0, expected 1 or more"):
+        plot_role_of_excitation(statistics(8), names(), most_channels=0)
     for plot in (plot_gate_heatmap, plot_gate_histograms):
         with pytest.raises(ValueError, match="no gates to plot"):
             plot({})
@@ -234,9 +236,44 @@ def test_an_image_is_drawn_with_its_extreme_channels(channels, count, recwarn):
     assert f"#{gates.argmin()}: {gates.min():.2f}" in titles
 
 
-def test_an_image_whose_shapes_do_not_fit_is_refused():
-    with pytest.raises(ValueError, match=r"expected \[C\] and \[h, w, C\]"):
-        plot_image(np.zeros((8, 8)), np.ones(4) / 4, names(), np.ones(3), np.ones((2, 2, 4)), 0)
+@pytest.mark.parametrize(
+    "wrong,message",
+    [
+        ({"image": np.zeros((1, 8, 8, 3))}, r"expected \[H, W\] or \[H, W, 1 or 3\]"),
+        ({"gates": np.ones(3)}, r"expected \[C\] and \[h, w, C\]"),
+        ({"features": np.ones((1, 2, 2, 4))}, r"expected \[C\] and \[h, w, C\]"),
+        ({"gates": np.ones(0), "features": np.ones((2, 2, 0))}, r"expected \[C\] and \[h, w, C\]"),
+        ({"where": np.ones((1, 2, 2))}, r"where has shape \(1, 2, 2\), expected \[h, w\]"),
+        ({"probabilities": np.ones((1, 4)) / 4}, "with 4 of them, as there are names"),
+        ({"probabilities": np.ones(0), "class_names": []}, "with some of them"),
+    ],
+)
+def test_an_image_whose_shapes_do_not_fit_is_refused(wrong, message):
+    given = dict(
+        image=np.zeros((8, 8)),
+        probabilities=np.ones(4) / 4,
+        class_names=names(),
+        gates=np.ones(4),
+        features=np.ones((2, 2, 4)),
+        where=np.zeros((2, 2)),
+    )
+    with pytest.raises(ValueError, match=message):
+        plot_image(**given | wrong)
+
+
+def test_names_are_shown_letter_by_letter(recwarn):
+    strange = ["_noise_", "$5 to $9", r"$\frac{$", 3]
+    shown = [" _noise_", r"\$5 to \$9", r"\$\frac{\$", "3"]
+    role = plot_role_of_excitation(statistics(8), strange)
+    assert [text.get_text() for text in role.legends[0].get_texts()] == [*shown, "all images"]
+    by_class = plot_attention_by_class(gates(8), strange)
+    assert [text.get_text() for text in panels(by_class)[0].get_yticklabels()] == shown
+    image = plot_image(
+        np.zeros((8, 8)), np.ones(4) / 4, strange, np.ones(4), np.ones((2, 2, 4)), np.zeros((2, 2))
+    )
+    for figure in (role, by_class, image):
+        drawn(figure)
+    assert not recwarn.list
 
 
 def test_the_curves_of_an_ablation_are_percentages():

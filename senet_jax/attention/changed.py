@@ -1,6 +1,7 @@
 """A network run with other gates than its own."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -70,3 +71,21 @@ def changeable_blocks(
             " SEBlock or ChannelAttention."
         )
     return blocks
+
+
+def count_classes(model: nn.Module, variables: Mapping[str, Any], images: Any) -> int:
+    """How many logits the model returns for an image; nothing is computed.
+
+    Raises:
+      ValueError: it returns no logits.
+    """
+    known: int | None = getattr(model, "num_classes", None)
+    if known is None:  # a module that is not of the zoo
+        logits: Any = jax.eval_shape(partial(model.apply, train=False), variables, images)
+        known = logits.shape[-1] if len(getattr(logits, "shape", ())) == 2 else 0
+    if not known:
+        raise ValueError(
+            f"This {type(model).__name__} has no classifier: expected logits [N, classes], as of a"
+            " model of create_model with num_classes of 1 or more."
+        )
+    return known

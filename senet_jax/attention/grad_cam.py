@@ -8,6 +8,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from senet_jax.attention.batches import check_labels
+
 
 def grad_cam(
     model: nn.Module, variables: Mapping[str, Any], images: jax.Array, classes: jax.Array
@@ -23,7 +25,8 @@ def grad_cam(
       classes: whole numbers `[N]`.
 
     Raises:
-      ValueError: the model has no such methods or no classifier.
+      TypeError, ValueError: the model has no such methods or no classifier, or classes are none of
+        its own.
     """
     num_classes: int = getattr(model, "num_classes", 0)
     if not (hasattr(model, "features") and num_classes):
@@ -31,6 +34,7 @@ def grad_cam(
             f"{type(model).__name__} has no classifier on features: expected a model of"
             " create_model with num_classes of 1 or more."
         )
+    check_labels("Classes", classes, len(images), num_classes)
     return _maps(model, variables, images, jnp.asarray(classes))
 
 

@@ -9,9 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from senet_jax.attention.changed import changeable_blocks, changed_gates
+from senet_jax.attention.batches import arrays_of, check_any, check_labels
+from senet_jax.attention.changed import changeable_blocks, changed_gates, count_classes
 from senet_jax.attention.gates import network_order
-from senet_jax.attention.statistics import Statistics, check_batch
+from senet_jax.attention.statistics import Statistics, check_measured
 
 SHARES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 
@@ -47,9 +48,11 @@ def logit_sensitivity(
       Positive: the logit grows where the gate opens further.
 
     Raises:
-      ValueError: there are no gates that can be changed.
+      TypeError, ValueError: there are no gates that can be changed, or classes are none of the
+        model's.
     """
     blocks = changeable_blocks(model, variables, images)
+    check_labels("Classes", classes, len(images), count_classes(model, variables, images))
     zeros = {path: jnp.zeros(gates.shape, gates.dtype) for path, gates in blocks.items()}
     found = _slopes(model, variables, images, jnp.asarray(classes), zeros)
     return {path: found[path] for path in sorted(found, key=network_order)}
@@ -89,7 +92,7 @@ def ablation_curves(
     key = jax.random.key(seed)
     correct, count = np.zeros((4, len(shares))), 0
     for number, batch in enumerate(batches):
-        images, labels, mask = check_batch(batch, model.num_classes)
+        images, labels, mask = _checked(model, variables, batch)
         known = changeable_blocks(model, variables, images)
         if unknown := [block for block in blocks or () if block not in known]:
             raise ValueError(
@@ -105,7 +108,7 @@ def ablation_curves(
                 correct[j, i] += int(
                     _correct_without(model, variables, images, labels, mask, ablated)
                 )
-    _check_any(count)
+    check_any(count)
     return Curves(tuple(shares), *(correct / count))
 
 
@@ -148,20 +151,16 @@ def accuracy_with_mean_gates(
     means = {path: np.asarray(s.over_classes().mean)[0] for path, s in statistics.items()}
     totals: dict[str | None, int] = {}
     count = 0
-    for images, labels, mask in (check_batch(b, model.num_classes) for b in batches):
+    for images, labels, mask in (_checked(model, variables, batch) for batch in batches):
         known = changeable_blocks(model, variables, images)
-        if missing := [path for path in known if path not in means]:
-            raise ValueError(
-                f"The gates of {', '.join(missing)} were not measured: give"
-                " statistics=class_statistics(model, variables, batches, num_classes)."
-            )
+        check_measured(known, statistics)
         given = {path: jnp.asarray(means[path], jnp.float32) for path in known}
         count += int(np.sum(np.asarray(mask) > 0))
         for block in [None, *known]:
             frozen = {path: path == block for path in known}
             right = _correct_frozen(model, variables, images, labels, mask, given, frozen)
             totals[block] = totals.get(block, 0) + int(right)
-    _check_any(count)
+    check_any(count)
     paths = sorted((path for path in totals if path), key=network_order)
     return totals[None] / count, {path: totals[path] / count for path in paths}
 
@@ -179,6 +178,11 @@ def _correct(model, variables, images, labels, mask, change):
     return jnp.sum((jnp.argmax(logits, axis=-1) == labels) & (mask > 0))
 
 
-def _check_any(count: int) -> None:
-    if not count:
-        raise ValueError("There are no images to look at: batches was empty.")
+def _checked(
+    model: nn.Module, variables: Mapping[str, Any], batch: tuple[Any, ...]
+) -> tuple[Any, Any, Any]:
+    """Images, labels of the model's classes, and mask."""
+    images, labels, mask = arrays_of(batch)
+    classes = count_classes(model, variables, images)
+    check_labels("Labels", labels, len(images), classes, mask)
+    return images, labels, mask

@@ -10,8 +10,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from senet_jax.attention.batches import check_any, check_batch
 from senet_jax.attention.gates import attention_weights
-from senet_jax.attention.statistics import GateStatistics, Statistics, by_channel, check_batch
+from senet_jax.attention.statistics import (
+    GateStatistics,
+    Statistics,
+    by_channel,
+    check_measured,
+)
 
 LEAST_STD = 1e-3  # a gate that never moves would make rounding look odd
 
@@ -43,7 +49,11 @@ def profile_deviation(
       gates: from `attention_weights`.
       labels: whole numbers `[N]`.
       statistics: of `class_statistics`.
+
+    Raises:
+      ValueError: a block has no statistics.
     """
+    check_measured(gates, statistics)
     total: Any = 0.0
     for path, values in gates.items():
         s = statistics[path]
@@ -68,7 +78,8 @@ def odd_images(
       keep: how many images, of which alone is something remembered.
 
     Raises:
-      ValueError: the network has no attention, or labels are none of the classes.
+      TypeError, ValueError: the network has no attention or other blocks than the statistics, or
+        `class_statistics` would refuse the batches.
     """
     if not statistics:
         raise ValueError("The network has no attention by which images could be odd.")
@@ -83,6 +94,7 @@ def odd_images(
         ]
         found = heapq.nlargest(keep, [*found, *new], key=lambda image: image.deviation)
         seen += len(here)
+    check_any(seen)
     return found
 
 

@@ -10,8 +10,13 @@ def profile_distances(mean: np.ndarray) -> np.ndarray:
     mean square over the channels of the difference of two classes' gates.
 
     From 0, alike, to 1 for gates in (0, 1); nan for a class whose gates are.
+
+    Raises:
+      ValueError: another shape.
     """
     mean = np.asarray(mean, np.float64)
+    if mean.ndim != 2:
+        raise ValueError(f"mean has shape {mean.shape}, expected [classes, C], of one block.")
     # one row at a time: all differences at once would be [classes, classes, C]
     return np.stack([np.sqrt(np.mean(np.square(mean - row), axis=1)) for row in mean])
 

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from senet_jax.attention.batches import check_batch
 from senet_jax.attention.gates import attention_weights, network_order
 
 SHUT, OPEN = 0.05, 0.95  # beyond, a sigmoid's slope is less than a fifth of its largest
@@ -73,8 +74,17 @@ def of_batch(
       labels: whole numbers `[N]`, 0 .. num_classes - 1.
       num_classes: how many classes there are.
       mask: `[N]`, 0 for padding, which counts for nothing, be it NaN. None: all are images.
+
+    Raises:
+      ValueError: there are not as many gates as labels.
     """
     labels = jnp.asarray(labels)
+    for path, values in gates.items():
+        if values.shape[:1] != labels.shape:
+            raise ValueError(
+                f"The gates of {path} have shape {values.shape}, expected [N, ..., C] with labels"
+                f" [N], not {labels.shape}."
+            )
     weights = jnp.ones(labels.shape, jnp.float32) if mask is None else jnp.asarray(mask)
     of_class = labels[None] == jnp.arange(num_classes)[:, None]
     member = (of_class & (weights > 0)[None]).astype(jnp.float32)
@@ -154,9 +164,13 @@ def class_statistics(
       Statistics in float64 by block, in the order of the network; empty for a plain network.
 
     Raises:
-      TypeError: images are uint8: the network takes normalised ones.
-      ValueError: there are no batches, or labels are none of the classes.
+      TypeError: images are uint8: the network takes normalised ones; or labels are not
+        whole numbers.
+      ValueError: there are no batches or classes, labels are none of the classes, or a batch has
+        other arrays than these.
     """
+    if num_classes < 1:
+        raise ValueError(f"num_classes={num_classes}, expected 1 or more.")
     total: Statistics | None = None
     shown = {k: variables[k] for k in variables if k != "intermediates"}
     for batch in batches:
@@ -169,24 +183,13 @@ def class_statistics(
     return {path: total[path] for path in sorted(total, key=network_order)}  # jit sorts by letters
 
 
-def check_batch(batch: tuple[Any, ...], num_classes: int) -> tuple[Any, Any, Any]:
-    """A batch's images, labels and mask (ones, where it has none).
-
-    Raises:
-      TypeError, ValueError: as `class_statistics` says.
-    """
-    images, labels, *rest = batch
-    if images.dtype == np.uint8:
-        raise TypeError("images are uint8, expected what the model takes: normalise them first.")
-    mask = rest[0] if rest else np.ones(len(images), np.float32)
-    if getattr(labels, "is_fully_addressable", True):  # not the share of another host
-        known = np.asarray(labels)[np.asarray(mask) > 0]
-        if known.size and not 0 <= known.min() <= known.max() < num_classes:
-            raise ValueError(
-                f"Labels are {known.min()} to {known.max()}, expected 0 to {num_classes - 1} for"
-                f" {num_classes} classes."
-            )
-    return images, labels, mask
+def check_measured(blocks: Iterable[str], statistics: Mapping[str, GateStatistics]) -> None:
+    """Raises ValueError where a block has no statistics."""
+    if missing := [path for path in blocks if path not in statistics]:
+        raise ValueError(
+            f"The gates of {', '.join(missing)} were not measured: give"
+            " statistics=class_statistics(model, variables, batches, num_classes)."
+        )
 
 
 @partial(jax.jit, static_argnums=(0, 1))

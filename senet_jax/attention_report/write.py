@@ -1,7 +1,9 @@
 """What the report holds: everything is found in a few passes over the images, however many."""
 
 import csv
+import errno
 import io
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -83,8 +85,10 @@ def write_report(
 
     Raises:
       ValueError: the network has no attention, or there are no images.
+      OSError: `out` cannot be made or written to.
       ImportError: matplotlib is not installed.
     """
+    _prepare(out)
     statistics = class_statistics(
         subject.model, subject.variables, subject.batches("statistics"), len(subject.class_names)
     )
@@ -92,7 +96,6 @@ def write_report(
         raise ValueError("This network has no channel attention: there is nothing to report.")
     figures = _figures(statistics, subject.class_names, classes)
     sections: list[Picture | Table] = [_blocks(statistics)]
-    out.mkdir(parents=True, exist_ok=True)
     _write_table(out / TABLE, statistics, subject.class_names)
     for name, (title, text, figure) in figures.items():
         sections.append(_saved(out / f"{name}.png", title, text, figure))
@@ -112,6 +115,24 @@ def write_report(
     facts = {**about, "images": f"{images:,}", "classes": f"{len(subject.class_names):,}"}
     text = page("What the channel attention does", facts, sections)
     (out / PAGE).write_text(text, encoding="utf-8")
+
+
+def _prepare(out: Path) -> None:
+    """Makes the folder. A pass over the images would be lost if this failed after it."""
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError as error:
+        raise ImportError(
+            "The report's figures need matplotlib: pip install 'senet_jax[plot]'."
+        ) from error
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        if not os.access(out, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise OSError(
+            f"The report cannot be written to {out} ({error.strerror}): give another folder."
+        ) from error
 
 
 def _figures(

@@ -13,6 +13,7 @@ from senet_jax.attention_report.write import Batch
 from senet_jax.cli.options import complain
 from senet_jax.cli.reading import batches, image_files
 from senet_jax.loading import class_names_for, load
+from senet_jax.plotting.palette import COLOURS
 from senet_jax.preprocessing import Preprocess, preprocess_for
 
 ONE_CLASS = "all images"
@@ -47,7 +48,13 @@ def attention(options: argparse.Namespace) -> int:
 
 def names(text: str) -> list[str]:
     """Of classes, with commas between."""
-    return text.split(",")
+    found = text.split(",")
+    if not all(found) or len(found) > len(COLOURS):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is {len(list(filter(None, found)))} names, expected 1 to {len(COLOURS)}:"
+            " cat,dog"
+        )
+    return found
 
 
 def _chosen(wanted: Sequence[str] | None, numbers: dict[str, int]) -> list[int] | None:

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from senet_jax.plotting.palette import literal
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -107,7 +109,9 @@ def _label(
     panel.set_yticks([])
     panel.spines[:].set_visible(False)
     if named and len(class_names) <= NAMED_CLASSES:
-        panel.set_yticks(range(len(class_names)), class_names, fontsize=7)
+        panel.set_yticks(
+            range(len(class_names)), [literal(name) for name in class_names], fontsize=7
+        )
         panel.tick_params(length=0, pad=2)
     elif named:
         panel.set_ylabel(f"{len(class_names):,} classes", fontsize=8)

@@ -7,7 +7,7 @@ import numpy as np
 
 from senet_jax.attention.profiles import between_class_share
 from senet_jax.attention.statistics import GateStatistics
-from senet_jax.plotting.palette import ALL, COLOURS, bare, limits
+from senet_jax.plotting.palette import ALL, COLOURS, bare, limits, literal
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,7 +39,8 @@ def plot_role_of_excitation(
       most_channels: drawn in a panel, at most.
 
     Raises:
-      ValueError: no blocks, names that do not fit, or more classes than there are colours.
+      ValueError: no blocks or channels, names that do not fit, or more classes than there are
+        colours.
     """
     from matplotlib.figure import Figure
 
@@ -49,6 +50,8 @@ def plot_role_of_excitation(
         raise ValueError(
             f"classes={shown}, expected up to {len(COLOURS)} of 0 to {len(class_names) - 1}."
         )
+    if most_channels < 1:
+        raise ValueError(f"most_channels={most_channels}, expected 1 or more to draw.")
     columns = min(COLUMNS, len(statistics))
     rows = -(-len(statistics) // columns)
     size = (max(3.5 * columns, 6.0), 2.1 * rows + 1.0)
@@ -114,7 +117,9 @@ def _draw(
     for colour, c in zip(COLOURS, shown, strict=False):
         low, high = (mean[c] + sign * std[c] for sign in (-1, 1))
         panel.fill_between(x, low[order], high[order], color=colour, alpha=0.13, linewidth=0)
-        panel.plot(x, mean[c][order], color=colour, lw=1.1, marker=mark, label=class_names[c])
+        panel.plot(
+            x, mean[c][order], color=colour, lw=1.1, marker=mark, label=literal(class_names[c])
+        )
     if len(block.count) > 1:
         panel.plot(
             x,

@@ -5,11 +5,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from senet_jax.plotting.palette import COLOURS, bare
+from senet_jax.plotting.palette import COLOURS, bare, literal
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+Shape = tuple[int, ...]
 
 EXTREMES = 4  # channels most and least excited
 
@@ -41,10 +43,11 @@ def plot_image(
     """
     from matplotlib.figure import Figure
 
-    if np.shape(features)[-1:] != np.shape(gates) or len(probabilities) != len(class_names):
+    _check(np.shape(image), np.shape(gates), np.shape(features), np.shape(where))
+    if np.shape(probabilities) != (len(class_names),) or not len(class_names):
         raise ValueError(
-            f"gates {np.shape(gates)} and features {np.shape(features)}, expected [C] and"
-            f" [h, w, C]; {len(probabilities)} probabilities for {len(class_names)} names."
+            f"probabilities has shape {np.shape(probabilities)}, expected [classes] with"
+            f" {len(class_names) or 'some'} of them, as there are names."
         )
     order = np.argsort(-np.asarray(gates), kind="stable")
     count = min(EXTREMES, max(1, len(order) // 2))
@@ -74,6 +77,20 @@ def plot_image(
     return figure
 
 
+def _check(image: Shape, gates: Shape, features: Shape, where: Shape) -> None:
+    if len(image) not in (2, 3) or image[2:] not in ((), (1,), (3,)):
+        raise ValueError(
+            f"image has shape {image}, expected [H, W] or [H, W, 1 or 3]: one image, images[0]."
+        )
+    if len(features) != 3 or features[-1:] != gates or not gates[0]:
+        raise ValueError(
+            f"gates has shape {gates} and features {features}, expected [C] and [h, w, C]: one"
+            " image's, gates[0] and features[0]."
+        )
+    if len(where) != 2:
+        raise ValueError(f"where has shape {where}, expected [h, w]: one image's, maps[0].")
+
+
 def unit(values: np.ndarray) -> np.ndarray:
     """From 0, the least value, to 1, the largest; 0.5 where all are the same."""
     values = np.asarray(values, np.float64)
@@ -93,7 +110,9 @@ def _picture(panel: "Axes", values: np.ndarray, title: str, colours: str = "gray
 def _likeliest(panel: "Axes", probabilities: np.ndarray, class_names: Sequence[str]) -> None:
     best = np.argsort(-np.asarray(probabilities), kind="stable")[:5]
     panel.barh(range(len(best)), 100 * np.asarray(probabilities)[best], color=COLOURS[0])
-    panel.set_yticks(range(len(best)), [class_names[c][:24] for c in best], fontsize=8)
+    panel.set_yticks(
+        range(len(best)), [literal(str(class_names[c])[:24]) for c in best], fontsize=8
+    )
     panel.set_ylim(len(best) - 0.4, -0.6)
     panel.set_xlim(0, 100)
     panel.set_xlabel("probability, %", fontsize=8)

@@ -1,4 +1,4 @@
-"""Colours and the plain look that the figures share."""
+"""Colours, the plain look and the names of classes that the figures share."""
 
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,14 @@ def bare(panel: "Axes") -> None:
     """Takes the frame's upper and right side away, and makes the numbers small."""
     panel.spines[["top", "right"]].set_visible(False)
     panel.tick_params(labelsize=7, length=2)
+
+
+def literal(name: object) -> str:
+    """A class's name as matplotlib shows it letter by letter: it would take what stands between two
+    dollars for a formula, and leave out of a legend what begins with an underscore.
+    """
+    text = str(name).replace("$", r"\$")
+    return f" {text}" if text.startswith("_") else text
 
 
 def limits(*values: np.ndarray) -> tuple[float, float]:
