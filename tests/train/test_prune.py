@@ -268,7 +268,8 @@ def test_a_directory_of_another_pruning_is_refused(tmp_path):
 def test_a_cut_that_was_killed_is_written_anew(tmp_path):
     """What a kill has left between checkpoint and cut.json is of other statistics, perhaps."""
     for value in (1.0, 2.0):
-        variables = {"params": {"a": np.full(3, value)}, "batch_stats": {"a": np.zeros(3)}}
+        a = np.full(3, value, np.float32)
+        variables = {"params": {"a": a}, "batch_stats": {"a": np.zeros_like(a)}}
         _save(tmp_path / "cut", variables, {"model": {"name": "resnet20", "options": {}}})
     restored = loading.read_variables(loading.checkpoint_directory(tmp_path / "cut"), 0)
     np.testing.assert_array_equal(restored["params"]["a"], 2)
