@@ -3,6 +3,7 @@
 import argparse
 import re
 import sys
+from pathlib import Path
 
 from train.command import exit_code, make_deterministic
 from train.config import read_config
@@ -46,6 +47,10 @@ def main(arguments: list[str]) -> int:
         profile = steps_of(options.profile)
         config = read_config(options.config, overrides)
         make_deterministic(config)
+        if not options.dry_run:
+            from train.workdir import check_unused  # slow, as it imports JAX
+
+            check_unused(Path(options.workdir))
         connect(options.distributed)
         if options.dry_run:
             from train.dry_run import dry_run

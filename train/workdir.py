@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import jax
 from ml_collections import ConfigDict
@@ -46,6 +46,16 @@ def check_workdir(workdir: Path, config: ConfigDict) -> None:
         )
 
 
+def check_unused(workdir: Path) -> None:
+    """Raises `WrongInput` if a run is in here. Asked before processes connect: those of a second
+    run with the same address would take the places of the first one's.
+    """
+    file = workdir / "lock"
+    if file.exists():
+        with _locked(file, shared=True):  # the processes of one run may all ask at once
+            pass
+
+
 @contextmanager
 def claimed(workdir: Path, config: ConfigDict) -> Iterator[None]:
     """The directory, made if need be, as this experiment's and this process's alone."""
@@ -53,7 +63,10 @@ def claimed(workdir: Path, config: ConfigDict) -> Iterator[None]:
         yield
         return
     workdir.mkdir(parents=True, exist_ok=True)
-    with _locked(workdir / "lock"):
+    with _locked(workdir / "lock") as lock:
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
         write_json(workdir / "config.json", as_json(config))
         yield
 
@@ -78,23 +91,20 @@ def write_json(file: Path, content: Any) -> None:
 
 
 @contextmanager
-def _locked(file: Path) -> Iterator[None]:
+def _locked(file: Path, shared: bool = False) -> Iterator[IO[str]]:
     """Held by the process, so that it is gone with it, however it ends."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        yield
-        return
-    with file.open("a+") as lock:
+    with file.open("r" if shared else "a+") as lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            import fcntl
+        except ImportError:  # Windows
+            yield lock
+            return
+        try:
+            fcntl.flock(lock, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError:
             lock.seek(0)
             raise WrongInput(
                 f"{file.parent} is in use by process {lock.read().strip() or '?'}: wait for it to"
                 f" end, or give another --workdir."
             ) from None
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
-        yield
+        yield lock

@@ -88,17 +88,26 @@ def test_sigterm_to_one_stops_both_at_one_step_and_one_alone_goes_on(tmp_path, d
 
 @pytest.mark.slow
 def test_a_process_that_fails_ends_the_other_with_its_message(tmp_path, data_dir):
-    import fcntl
-
     workdir = tmp_path / "run"
-    workdir.mkdir()
-    with (workdir / "lock").open("a+") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        both = train(workdir, data_dir, 2)
-        codes, said = ends(both)
-    assert codes == [WRONG_INPUT, PEER_FAILED], said
-    assert f"error: {workdir} is in use by process" in said[0]
-    assert f"error: Process 0 ({HERE}, process {both[0].pid}) failed: {workdir} is in" in said[1]
+    (workdir / "config.json").mkdir(parents=True)  # the first process alone writes it
+    both = train(workdir, data_dir, 2)
+    codes, said = ends(both)
+    assert codes == [1, PEER_FAILED], said
+    assert "IsADirectoryError" in said[0]
+    assert f"error: Process 0 ({HERE}, process {both[0].pid}) failed: IsADirectory" in said[1]
+
+
+@pytest.mark.slow
+def test_the_same_command_again_is_refused_and_the_first_run_goes_on(tmp_path, data_dir):
+    """At the same address its processes would take the places of the first run's."""
+    workdir, port = tmp_path / "run", free_port()
+    first = train(workdir, data_dir, 2, port)
+    wait_until(lambda: steps_reported(workdir) >= 7, first)
+    codes, said = ends(train(workdir, data_dir, 2, port))
+    assert codes == [WRONG_INPUT] * 2, said
+    assert all(f"error: {workdir} is in use by process {first[0].pid}" in text for text in said)
+    codes, said = ends(first)
+    assert codes == [0, 0], said
 
 
 @pytest.mark.slow
