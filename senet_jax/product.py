@@ -173,10 +173,14 @@ def _by_image(g, a, w):
 
 
 def pays(x: Product) -> bool:
-    """Whether a batch has positions enough for its statistics: `S w` costs as many multiply-adds as
-    the features of m positions.
+    """Whether the statistics of a batch cost less than writing x would.
+
+    `E[y y']` costs m multiply-adds for each value of y, beside C of the convolution itself: where C
+    is no more than 2m, as in a ResNeXt, compilers count more for it than is saved. `S w` costs as
+    many as the features of m positions.
     """
-    return math.prod(x.y.shape[:-1]) >= 4 * x.w.shape[0]
+    m, channels = x.w.shape
+    return channels >= 4 * m and math.prod(x.y.shape[:-1]) >= 4 * m
 
 
 def outweighs(x: Product) -> bool:

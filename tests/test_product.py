@@ -176,7 +176,7 @@ def test_nothing_of_the_maps_size_is_computed_for_statistics_and_gates():
 @pytest.mark.parametrize(("images", "deferred"), [(1, False), (2, True)])
 def test_a_small_batch_is_written(images, deferred):
     """16 positions an image, 8 channels in: below 32 the statistics would cost too much."""
-    x = random_product((images, 4, 4, 8), 16, dtype=np.float32)
+    x = random_product((images, 4, 4, 8), 32, dtype=np.float32)
     variables = BatchNorm().init(jax.random.key(0), x)
     u, _ = BatchNorm().apply(variables, x, mutable=["batch_stats"])
     assert isinstance(u.x, Product) == deferred
@@ -184,11 +184,20 @@ def test_a_small_batch_is_written(images, deferred):
     assert isinstance(u.x, Product)  # no statistics are computed
 
 
+def test_statistics_are_not_taken_from_what_is_half_as_large():
+    x = random_product((4, 4, 4, 8), 16, dtype=np.float32)
+    variables = BatchNorm().init(jax.random.key(0), x)
+    u, _ = BatchNorm().apply(variables, x, mutable=["batch_stats"])
+    assert isinstance(u.x, jax.Array)
+    u = BatchNorm(use_running_average=True).apply(variables, x)
+    assert isinstance(u.x, Product)
+
+
 @pytest.mark.parametrize("train", [True, False])
 def test_the_norm_of_a_product_is_that_of_its_array(train):
-    x = random_product((6, 4, 3, 4), 8, dtype=np.float32)
+    x = random_product((6, 4, 3, 4), 16, dtype=np.float32)
     r = np.random.default_rng(1)
-    vector = lambda: jnp.asarray(r.uniform(0.5, 2, 8), jnp.float32)
+    vector = lambda: jnp.asarray(r.uniform(0.5, 2, 16), jnp.float32)
     variables = {
         "params": {"scale": vector(), "bias": vector()},
         "batch_stats": {"mean": vector(), "var": vector()},

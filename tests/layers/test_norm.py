@@ -128,7 +128,7 @@ def test_axis_name_makes_statistics_global(fused):
 @pytest.mark.parametrize("as_product", [True, False])
 def test_large_means_keep_their_digits_over_devices(as_product):
     """Near the running mean, as after some steps; a product's anywhere."""
-    y, w = random_input((6, 5, 4, 3), 1e3, 1), random_input((3, 6), 0, 1, seed=2)
+    y, w = random_input((6, 5, 4, 3), 1e3, 1), random_input((3, 12), 0, 1, seed=2)
     x = Product(y, w) if as_product else y
     variables = BatchNorm().init(jax.random.key(0), x)
     if not as_product:
