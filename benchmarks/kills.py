@@ -30,6 +30,7 @@ RUN = (  # the digits and one block: 60 steps, a checkpoint after each 20
     "--config.schedule.epochs=3",
     "--config.schedule.warmup_epochs=0.5",
     "--config.evaluation.every_epochs=1",
+    "--config.evaluation.keep=100",  # all: what SIGTERM saves would take an earlier one's place
 )
 COLUMNS = {
     "signal": "signal",
@@ -89,7 +90,7 @@ def _disturb(
                 codes.update(_ended(running))
             else:
                 _end(running)
-        same += _outcome(workdir) == expected
+        same += _is_same(_outcome(workdir), expected)
     found = ", ".join(f"{code} ({number})" for code, number in sorted(codes.items()))
     kinds = {kind: where[kind] for kind in ("starting", "saving", "stepping")}
     row = dict(signal=f"SIG{name}", processes=processes, hits=hits, runs=runs)
@@ -168,6 +169,11 @@ def _free_port() -> int:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return found.getsockname()[1]
+
+
+def _is_same(outcome: Any, expected: Any) -> bool:
+    """All but the checkpoints that SIGTERM has left between the others."""
+    return outcome[:2] == expected[:2] and outcome[2].items() >= expected[2].items()
 
 
 def _outcome(workdir: Path) -> tuple[str, str, dict[int, dict[str, int]]]:

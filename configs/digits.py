@@ -5,7 +5,7 @@
 
 1,797 grey images of 8x8 pixels, ten classes; a fifth is the test split. Nothing is downloaded.
 Hardware: two CPU cores. A minute and a half, compilation included. Expected test accuracy: over
-seeds 0, 1, 2 it was 99.44, 99.44 and 99.17 %.
+seeds 0, 1, 2 it was 99.44, 99.44 and 99.17 % on one machine, 98.33, 99.17 and 98.89 % on another.
 """
 
 from ml_collections import ConfigDict
